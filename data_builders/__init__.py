@@ -1,0 +1,1 @@
+"""Deterministic, sharded datasets from unlabelled sources."""

@@ -1,0 +1,256 @@
+"""Typed answers: how a right answer is written, read back from a completion, and scored.
+
+An answer is immutable and JSON; `load_answer` makes it again from the record alone, so a completion can be scored
+where neither the source nor the task's plugin is present. Reading is strict on purpose: exactly one answer, spelled in
+any honest way, or None. Every reader is bounded in time by the length of its input.
+"""
+
+import json
+import math
+import re
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ssl4rl_core.errors import UsageError
+
+# Longer texts are no answer: what a model says besides its answer belongs outside the answer's tag.
+MAX_ANSWER_CHARS = 500
+
+
+class Answer(BaseModel):
+    """A right answer. Subclasses set `kind`, the name it has in JSON, and say how it is written, read and scored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def text(self) -> str:
+        """The canonical spelling: what a perfect completion says."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Self | None:
+        """The answer that `text` gives to the same question, or None when it is not exactly one answer."""
+
+    @abstractmethod
+    def score(self, given: Self) -> float:
+        """The score of an answer given to this question, in [0, 1]."""
+
+    @abstractmethod
+    def hint(self) -> str:
+        """What an answer may look like, as a noun phrase: "one of 0, 90, 180, 270"."""
+
+    @abstractmethod
+    def chance(self) -> float:
+        """The expected score of the best guesser who does not look, when all answers are equally likely."""
+
+    def score_text(self, text: str) -> float:
+        """The score of `text` as an answer: 0 where it cannot be read."""
+        text = text[: MAX_ANSWER_CHARS + 1].strip() if len(text) > MAX_ANSWER_CHARS else text.strip()
+        if not text or len(text) > MAX_ANSWER_CHARS:
+            return 0.0
+        given = self.parse(text)
+        return 0.0 if given is None else self.score(given)
+
+    def to_json(self) -> str:
+        """The answer as canonical JSON text, with its kind."""
+        return canonical_json({"kind": self.kind, **self.model_dump(mode="json")})
+
+
+def canonical_json(value: object) -> str:
+    """JSON text that is the same for equal values: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_DECORATION = " \t\r\n\"'`*$.,:;!()[]{}"
+
+
+def _plain(text: str) -> str:
+    """Text without case, surrounding quotes, brackets and markup, and with - and _ read as blanks."""
+    text = text.strip(_DECORATION).casefold().replace("-", " ").replace("_", " ")
+    return " ".join(text.split())
+
+
+class Choice(Answer):
+    """One of several named options, for example `Choice("top-left", options=QUADRANTS)`.
+
+    Case, hyphens, quotes and a leading "the" do not matter; naming two options does.
+    """
+
+    kind: ClassVar[str] = "choice"
+    value: str
+    options: tuple[str, ...]
+
+    def __init__(self, value: str, options: Iterable[str]) -> None:
+        super().__init__(value=value, options=tuple(options))  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _is_one_of_its_options(self) -> Self:
+        plain = [_plain(option) for option in self.options]
+        if len(plain) < 2 or len(set(plain)) != len(plain) or "" in plain:
+            raise ValueError(f"a Choice needs two or more options that differ in letters or digits, got {self.options}")
+        if self.value not in self.options:
+            raise ValueError(f"{self.value!r} is not one of the options {self.options}")
+        return self
+
+    def text(self) -> str:
+        return self.value
+
+    def parse(self, text: str) -> Self | None:
+        plain = _plain(text)
+        without_article = plain.removeprefix("the ")
+        for option in self.options:
+            if _plain(option) in (plain, without_article):
+                return self.model_copy(update={"value": option})
+        return None
+
+    def score(self, given: Self) -> float:
+        return float(given.value == self.value)
+
+    def hint(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def chance(self) -> float:
+        return 1 / len(self.options)
+
+
+_ANGLE = re.compile(
+    r"(?P<degrees>[-+]?[0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:\\?(?:°|\^\s*\{?\s*\\circ\s*\}?|deg\b\.?|degrees?\b))?"
+    r"\s*(?P<turn>counter[- ]?clockwise|anti[- ]?clockwise|ccw|clockwise|cw)?",
+    re.IGNORECASE,
+)
+
+
+class Angle(Answer):
+    """An angle in degrees, counter-clockwise, a multiple of `step` in [0, 360).
+
+    `90`, `90.0`, `90 degrees`, `-270` and `270 degrees clockwise` are the same answer. Exact by default; with
+    `partial` an answer d degrees off (the short way round the circle) scores 1 - d / 180, and a blind guess still no
+    more than any other, since all multiples of the step are equally far on average.
+    """
+
+    kind: ClassVar[str] = "angle"
+    degrees: int
+    step: int
+    partial: bool = False
+
+    def __init__(self, degrees: int, step: int, partial: bool = False) -> None:
+        super().__init__(degrees=degrees, step=step, partial=partial)  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _is_a_multiple_of_its_step(self) -> Self:
+        if not 1 <= self.step <= 180 or 360 % self.step:
+            raise ValueError(f"step must divide 360 and be at most 180, got {self.step}")
+        if not 0 <= self.degrees < 360 or self.degrees % self.step:
+            raise ValueError(f"{self.degrees} is not a multiple of {self.step} in [0, 360)")
+        return self
+
+    def text(self) -> str:
+        return str(self.degrees)
+
+    def parse(self, text: str) -> Self | None:
+        found = _ANGLE.fullmatch(text.strip(_DECORATION))
+        if found is None:
+            return None
+        degrees = float(found["degrees"])
+        turn = (found["turn"] or "").lower()
+        if turn in ("clockwise", "cw"):
+            degrees = -degrees
+        if abs(degrees) > 360 or degrees % self.step:
+            return None
+        return self.model_copy(update={"degrees": int(degrees % 360)})
+
+    def score(self, given: Self) -> float:
+        apart = abs(given.degrees - self.degrees)
+        apart = min(apart, 360 - apart)
+        return 1 - apart / 180 if self.partial else float(apart == 0)
+
+    def hint(self) -> str:
+        if 360 // self.step <= 12:
+            return "one of " + ", ".join(str(degrees) for degrees in range(0, 360, self.step))
+        return f"a multiple of {self.step} from 0 to {360 - self.step}"
+
+    def chance(self) -> float:
+        angles = range(0, 360, self.step)
+        return sum(self.model_copy(update={"degrees": degrees}).score(self) for degrees in angles) / len(angles)
+
+
+_NUMBERS = re.compile(r"[0-9]{1,3}(?:\s*[\s,;]\s*[0-9]{1,3})+")
+
+
+class Permutation(Answer):
+    """An order of the numbers 1..n, for example `Permutation([3, 1, 2, 4])`, written `3 1 2 4`.
+
+    Only a whole permutation is an answer. With `partial` the score is the share of places that are right, times
+    `discount` unless all are.
+    """
+
+    kind: ClassVar[str] = "permutation"
+    order: tuple[int, ...]
+    partial: bool = False
+    discount: float = 1.0
+
+    def __init__(self, order: Iterable[int], partial: bool = False, discount: float = 1.0) -> None:
+        super().__init__(order=tuple(order), partial=partial, discount=discount)  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _is_a_permutation(self) -> Self:
+        if len(self.order) < 2 or sorted(self.order) != list(range(1, len(self.order) + 1)):
+            raise ValueError(f"not a permutation of 1..n with n of 2 or more: {self.order}")
+        if not 0 <= self.discount <= 1:
+            raise ValueError(f"discount must be in [0, 1], got {self.discount}")
+        return self
+
+    def text(self) -> str:
+        return " ".join(map(str, self.order))
+
+    def parse(self, text: str) -> Self | None:
+        text = text.strip(_DECORATION)
+        count = len(self.order)
+        if count <= 9 and len(text) == count and text.isascii() and text.isdigit():
+            order = tuple(map(int, text))
+        elif _NUMBERS.fullmatch(text):
+            order = tuple(int(number) for number in re.findall("[0-9]+", text))
+        else:
+            return None
+        if len(order) != count or set(order) != set(self.order):
+            return None
+        return self.model_copy(update={"order": order})
+
+    def score(self, given: Self) -> float:
+        right = sum(a == b for a, b in zip(self.order, given.order, strict=True))
+        if right == len(self.order):
+            return 1.0
+        return self.discount * right / len(self.order) if self.partial else 0.0
+
+    def hint(self) -> str:
+        count = len(self.order)
+        return f"the numbers 1 to {count}, each once, separated by blanks"
+
+    def chance(self) -> float:
+        # A fixed guess is all right once in n!, and right at one place in n on average.
+        all_right = 1 / math.factorial(len(self.order))
+        if not self.partial:
+            return all_right
+        return all_right + self.discount * (1 / len(self.order) - all_right)
+
+
+BUILT_IN: tuple[type[Answer], ...] = (Choice, Angle, Permutation)
+
+
+def load_answer(text: str, extra_types: Iterable[type[Answer]] = ()) -> Answer:
+    """The answer that `Answer.to_json` wrote; `extra_types` are a task's own.
+
+    Raises:
+        UsageError: the text is not the JSON of an answer of a known kind.
+    """
+    types = {answer_type.kind: answer_type for answer_type in (*BUILT_IN, *extra_types)}
+    try:
+        fields = json.loads(text)
+        answer_type = types[fields.pop("kind")]
+        # Not the constructor, whose arguments are each type's own, but the validator behind it.
+        return answer_type.model_validate(fields)
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+        raise UsageError(f"not a recorded answer ({', '.join(sorted(types))}): {text[:200]!r} ({error})") from error

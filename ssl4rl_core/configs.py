@@ -1,0 +1,125 @@
+"""A task with its settings, as users name it: `NAME[:LEVEL][?param=value&...]`."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from ssl4rl_core.answers import canonical_json
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.tasks import Params, Task
+
+ALL_LEVELS = ("easy", "medium", "hard")
+
+
+class FindsTasks(Protocol):
+    """What is needed of a registry here."""
+
+    def task(self, name: str) -> Task: ...
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A task at a level. `name` is its folder in a build and its config on the Hub: "rotation-easy"."""
+
+    task: Task
+    level: str
+    params: Params
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}-{self.level}"
+
+    def describe(self) -> dict[str, Any]:
+        """What makes its samples what they are, as JSON values."""
+        return {
+            "name": self.name,
+            "task": self.task.name,
+            "version": self.task.version,
+            "level": self.level,
+            "params": self.params.model_dump(mode="json"),
+            "chance": self.task.chance(self.params),
+        }
+
+
+def parse_configs(specs: Iterable[str], tasks: FindsTasks) -> list[TaskConfig]:
+    """The configs that task specs name; a spec without a level means easy, medium and hard.
+
+    Raises:
+        UsageError: a task, level or param is not known, a value does not fit, or two specs mean the same config.
+    """
+    configs = [config for spec in specs for config in _parse(spec, tasks)]
+    names = [config.name for config in configs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{name} is named twice: name each task and level once")
+    return configs
+
+
+def parse_config(spec: str, tasks: FindsTasks) -> TaskConfig:
+    """The one config that `spec` names; a spec without a level means easy, or the task's first level."""
+    name, _, rest = spec.partition("?")
+    if ":" not in name:
+        levels = tasks.task(name).levels
+        level = "easy" if "easy" in levels else next(iter(levels))
+        spec = f"{name}:{level}" + (f"?{rest}" if rest else "")
+    return _parse(spec, tasks)[0]
+
+
+def _parse(spec: str, tasks: FindsTasks) -> list[TaskConfig]:
+    named, _, query = spec.partition("?")
+    name, _, level = named.partition(":")
+    task = tasks.task(name)
+    if level and level not in task.levels:
+        raise UsageError(f"task {name} has no level {level!r}: {', '.join(task.levels)}")
+    levels = [level] if level else [each for each in ALL_LEVELS if each in task.levels] or list(task.levels)
+    changes = _changes(task, spec, query)
+    return [_config(task, each, changes, spec) for each in levels]
+
+
+def _changes(task: Task, spec: str, query: str) -> dict[str, str]:
+    try:
+        changes = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise UsageError(f"{spec!r} is not NAME[:LEVEL][?param=value&...]: {error}") from error
+    for param in changes:
+        if param not in task.params_type.model_fields:
+            raise UsageError(
+                f"task {task.name} has no param {param!r}{suggestion(param, task.params_type.model_fields)}"
+            )
+    return changes
+
+
+def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> TaskConfig:
+    params = task.levels[level]
+    if not changes:
+        return TaskConfig(task, level, params)
+    try:
+        # Through strings, as they come from a command line: "true", "30", "composite".
+        changed = type(params).model_validate_strings({**_strings(params), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "params"
+        raise UsageError(f"{spec!r}: {where}: {first['msg']}") from error
+    # Only what differs from the level is named, so that one setting has one name.
+    kept = {key: value for key, value in changed.model_dump(mode="json").items() if value != getattr(params, key)}
+    suffix = "".join(f"-{key}-{_slug(value)}" for key, value in sorted(kept.items())).replace("_", "-")
+    return TaskConfig(task, level + suffix, changed)
+
+
+def _strings(params: Params) -> dict[str, str]:
+    return {key: v if isinstance(v, str) else canonical_json(v) for key, v in params.model_dump(mode="json").items()}
+
+
+def _slug(value: object) -> str:
+    return "".join(c if c.isalnum() else "-" for c in str(value).lower())
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What to try instead of an unknown name: "; did you mean x?", or all there are."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f": there are {', '.join(known) or 'none'}"

@@ -1,0 +1,25 @@
+"""The errors a user meets. Each message is one line: what is wrong, where, and what mends it."""
+
+
+class Ssl4rlError(Exception):
+    """Something failed while running. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(Ssl4rlError):
+    """The call names something that does not exist or cannot be: a task, a source, an option, a recipe key."""
+
+    exit_code = 2
+
+
+class MissingExtra(Ssl4rlError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, what: str, extra: str, cause: ImportError | None = None) -> None:
+        missing = f" ({cause.name} is missing)" if cause is not None and cause.name else ""
+        super().__init__(f"{what} needs the extra '{extra}'{missing}: pip install 'ssl4rl-core[{extra}]'")
+
+
+class TaskError(Ssl4rlError):
+    """A plugin's own code failed: names the task, the item and the distribution it came from."""

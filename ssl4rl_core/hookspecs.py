@@ -1,0 +1,35 @@
+"""The hooks a plugin may implement, and nothing else. Entry-point group: `ssl4rl`."""
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from ssl4rl_core.formats import ResponseFormat
+    from ssl4rl_core.sources import Source
+    from ssl4rl_core.tasks import Task
+
+hookspec = pluggy.HookspecMarker("ssl4rl")
+hookimpl = pluggy.HookimplMarker("ssl4rl")
+
+
+@hookspec
+def ssl4rl_tasks() -> "list[type[Task]]":  # pyright: ignore[reportReturnType]
+    """Task classes to register."""
+
+
+@hookspec
+def ssl4rl_sources() -> "list[type[Source]]":  # pyright: ignore[reportReturnType]
+    """Source classes to register, each under its `scheme`."""
+
+
+@hookspec
+def ssl4rl_formats() -> "list[type[ResponseFormat]]":  # pyright: ignore[reportReturnType]
+    """Response formats to register."""
+
+
+@hookspec
+def ssl4rl_commands(app: "typer.Typer") -> None:
+    """Add commands to the `ssl4rl` command line."""

@@ -1,0 +1,242 @@
+"""Finding, loading and isolating plugins; the registry of what they bring.
+
+Every plugin is loaded in its own `try` with a plugin manager of its own, so that one that fails is listed with its
+error and stops nothing else. Built-in formats and sources come through the same entry points as anybody's.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ssl4rl_core import hookspecs
+from ssl4rl_core.configs import suggestion
+from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.formats import ResponseFormat
+from ssl4rl_core.sources import Source
+from ssl4rl_core.tasks import Task
+
+GROUP = "ssl4rl"
+CORE = "ssl4rl-core"
+ONLY_VARIABLE = "SSL4RL_PLUGINS"
+
+T = TypeVar("T")
+
+
+@dataclass
+class Plugin:
+    """A plugin as it was found, what it brought, and why it was left out where it was."""
+
+    name: str
+    distribution: str
+    version: str
+    provides: list[str] = field(default_factory=list)
+    error: str = ""
+
+
+class Registry:
+    """All tasks, sources and formats at hand, by name, and the plugins that brought them."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.sources: dict[str, type[Source]] = {}
+        self.formats: dict[str, ResponseFormat] = {}
+        self.plugins: list[Plugin] = []
+        self.files: list[str] = []
+        """Unpackaged plugins, as given to `load_file`; worker processes load them again."""
+        self._commands: list[tuple[Plugin, pluggy.PluginManager]] = []
+        self._origin: dict[tuple[str, str], str] = {}
+
+    def task(self, name: str) -> Task:
+        """The task of this name.
+
+        Raises:
+            UsageError: there is none; the message says how to get it.
+        """
+        hint = f"; pip install ssl4rl-task-{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
+        return _find(self.tasks, "task", name, hint)
+
+    def format(self, name: str) -> ResponseFormat:
+        """The response format of this name, or UsageError."""
+        return _find(self.formats, "format", name)
+
+    def source(self, spec: str) -> Source:
+        """Open the source that `kind:where?option=value` names, or UsageError."""
+        from urllib.parse import parse_qsl
+
+        scheme, colon, rest = spec.partition(":")
+        if not colon:
+            raise UsageError(f"{spec!r} is not a source: write kind:where, for example folder:{spec or 'photos'}")
+        where, _, query = rest.partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        return _find(self.sources, "source", scheme).open(where, **options)
+
+    def add_module(self, module: ModuleType | object, plugin: Plugin) -> None:
+        """Take in what a module's hooks bring; a failure is kept in `plugin.error`."""
+        self.plugins.append(plugin)
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(hookspecs)
+        try:
+            with _guarded():
+                manager.register(module)
+                manager.check_pending()
+                if not manager.get_hookcallers(module):
+                    raise Ssl4rlError("it implements no hook: mark one with @ssl4rl_core.hookimpl")
+                for task in _flat(manager.hook.ssl4rl_tasks()):
+                    self.add_task(task, plugin)
+                for source in _flat(manager.hook.ssl4rl_sources()):
+                    self._add(self.sources, "source", source.scheme, source, plugin)
+                for response_format in _flat(manager.hook.ssl4rl_formats()):
+                    self._add(self.formats, "format", response_format.name, response_format(), plugin)
+        except _PluginFailure as failure:
+            plugin.error = str(failure)
+        self._commands.append((plugin, manager))
+
+    def add_task(self, task: type[Task], plugin: Plugin) -> None:
+        """Register one task class, or raise Ssl4rlError with what is wrong with it."""
+        if not (isinstance(task, type) and issubclass(task, Task)):
+            raise Ssl4rlError(f"ssl4rl_tasks must return Task classes, got {task!r}")
+        if problems := task.problems():
+            raise Ssl4rlError(f"{task.__name__}: " + "; ".join(problems))
+        self._add(self.tasks, "task", task.name, task(), plugin)
+
+    def add_commands(self, app: Any) -> None:
+        """Let plugins add their commands to the command line."""
+        for plugin, manager in self._commands:
+            if plugin.error:
+                continue
+            try:
+                with _guarded():
+                    manager.hook.ssl4rl_commands(app=app)
+            except _PluginFailure as failure:
+                plugin.error = str(failure)
+
+    def _add(self, known: dict[str, Any], what: str, name: str, value: object, plugin: Plugin) -> None:
+        if name in known:
+            raise Ssl4rlError(f"{what} {name!r} is already registered by {self._origin[what, name]}")
+        known[name] = value
+        self._origin[what, name] = plugin.distribution
+        plugin.provides.append(f"{what} {name}")
+
+    def origin(self, what: str, name: str) -> str:
+        """The distribution that brought e.g. ("task", "rotation")."""
+        return self._origin.get((what, name), "")
+
+
+@functools.cache
+def registry() -> Registry:
+    """The registry of this process, filled from installed plugins at the first call."""
+    found = Registry()
+    only = {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
+    entry_points = importlib.metadata.entry_points(group=GROUP)
+    for entry_point in sorted(entry_points, key=_built_in_first):
+        distribution = _normal(entry_point.dist.name) if entry_point.dist else "?"
+        if only and distribution not in only and distribution != CORE:
+            continue
+        plugin = Plugin(entry_point.name, distribution, entry_point.dist.version if entry_point.dist else "?")
+        try:
+            with _guarded():
+                if entry_point.dist:
+                    _check_core_version(entry_point.dist)
+                module = entry_point.load()
+        except _PluginFailure as failure:
+            plugin.error = str(failure)
+            found.plugins.append(plugin)
+            continue
+        found.add_module(module, plugin)
+    return found
+
+
+def register(task: type[Task]) -> None:
+    """Make a task class known in this process, as a notebook would."""
+    registry().add_task(task, Plugin(task.__module__, "(registered here)", "-"))
+
+
+def load_file(path: str | Path) -> None:
+    """Load an unpackaged plugin, a single Python file.
+
+    Raises:
+        UsageError: there is no such file, or it fails to load.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no plugin file {path}")
+    if str(path.absolute()) in registry().files:
+        return
+    name = f"ssl4rl_file_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"plugin {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    plugin = Plugin(path.stem, str(path), "-")
+    try:
+        with _guarded():
+            spec.loader.exec_module(module)
+        registry().add_module(module, plugin)
+    except _PluginFailure as failure:
+        plugin.error = str(failure)
+    if plugin.error:
+        raise UsageError(f"plugin {path}: {plugin.error}")
+    registry().files.append(str(path.absolute()))
+
+
+class _PluginFailure(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _guarded() -> Iterator[None]:
+    """Foreign code: whatever it raises becomes a message, and what it prints does not spoil our output."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except Ssl4rlError as error:
+        raise _PluginFailure(str(error)) from error
+    except (Exception, SystemExit) as error:
+        message = " ".join(str(error).split())
+        raise _PluginFailure(f"{type(error).__name__}: {message}"[:500]) from error
+
+
+def _check_core_version(distribution: importlib.metadata.Distribution) -> None:
+    installed = importlib.metadata.version(CORE)
+    for line in distribution.requires or ():
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if _normal(wanted.name) == CORE and not wanted.specifier.contains(installed, prereleases=True):
+            raise Ssl4rlError(f"it needs {CORE}{wanted.specifier}, and {installed} is installed: pip install -U {CORE}")
+
+
+def _built_in_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
+    name = _normal(entry_point.dist.name) if entry_point.dist else ""
+    return name != CORE, name, entry_point.name
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def _flat(results: list[Any]) -> list[Any]:
+    if not all(isinstance(result, (list, tuple)) for result in results):
+        raise Ssl4rlError("a hook must return a list")
+    return [value for result in results for value in result]
+
+
+def _find(known: dict[str, T], what: str, name: str, hint: str = "") -> T:
+    try:
+        return known[name]
+    except KeyError:
+        raise UsageError(f"no {what} {name!r}{suggestion(name, known)}{hint}") from None

@@ -1,0 +1,100 @@
+"""From an item and a task's config to a sample: seeding, the prompt's parts, the record."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ssl4rl_core.answers import BUILT_IN, canonical_json
+from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.errors import TaskError
+from ssl4rl_core.samples import ImageItem, Item, Record, Sample
+from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
+
+if TYPE_CHECKING:
+    from ssl4rl_core.sources import View
+
+IMAGE_MARK = "<image>"
+
+
+def sample_rng(seed: int, config: TaskConfig, item_id: str, variant: int) -> np.random.Generator:
+    """The generator a sample draws from: a function of what names the sample, and of nothing else."""
+    params = config.params.model_dump(mode="json")
+    key = canonical_json([seed, config.task.name, config.task.version, params, item_id, variant])
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, variant: int = 0) -> Sample:
+    """The sample that `config` makes of `item`.
+
+    Raises:
+        Skip: the item cannot become a question of this task.
+        TaskError: the task's own code failed; the message names task and item.
+    """
+    task, params = config.task, config.params
+    if isinstance(item, ImageItem) and isinstance(params, ImageParams) and min(item.image.size) < params.min_side:
+        raise Skip("picture smaller than min_side")
+    try:
+        draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
+        parts = fill(task.template(params), {**params.model_dump(), **draft.fields}, len(draft.images))
+        chance = float(task.chance(params))
+    except Skip:
+        raise
+    except Exception as error:
+        raise TaskError(f"task {config.name} failed on item {item.id!r}: {type(error).__name__}: {error}") from error
+    record = Record(
+        task=task.name,
+        version=task.version,
+        level=config.level,
+        question="".join(part.get("text", IMAGE_MARK) for part in parts),
+        parts=canonical_json(parts),
+        answer=_recorded(task, draft),
+        answer_text=draft.answer.text(),
+        params=canonical_json(params.model_dump(mode="json")),
+        chance=chance,
+        variant=variant,
+        item=item.id,
+        group=item.group,
+        split=view.split,
+        source=view.source.name,
+    )
+    return Sample(record, tuple(draft.images))
+
+
+_FIELD = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+
+
+def fill(template: str, values: Mapping[str, object], images: int) -> list[dict[str, str]]:
+    """The prompt's parts. Marks are read in the template alone, so a value is only ever text.
+
+    Raises:
+        ValueError: the number of marks is not `images`, or a field has no value.
+    """
+    if template.count(IMAGE_MARK) != images:
+        raise ValueError(f"the prompt has {template.count(IMAGE_MARK)} {IMAGE_MARK} marks for {images} images")
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        if match[1] not in values:
+            raise ValueError(f"the prompt's field {{{match[1]}}} is neither a param nor a field of the draft")
+        return str(values[match[1]])
+
+    parts: list[dict[str, str]] = []
+    for position, text in enumerate(template.strip().split(IMAGE_MARK)):
+        if position:
+            parts.append({"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": _FIELD.sub(value, text)})
+    return parts
+
+
+def _recorded(task: Task, draft: Draft) -> str:
+    """The answer's JSON. It names the task where only the task's own code can score it."""
+    text = draft.answer.to_json()
+    if type(task).verify is Task.verify and isinstance(draft.answer, BUILT_IN):
+        return text
+    return text[:-1] + "," + canonical_json({"verifier": task.name})[1:]

@@ -1,0 +1,74 @@
+"""What goes into a task and what comes out: the items a source hands out, and the sample with its record."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing of a source. `id` is stable and unique there; items of one `group` never stand on both splits."""
+
+    kind: ClassVar[str]
+    domain: ClassVar[str]
+    id: str
+    group: str
+    position: int
+    """Its place in the source's index."""
+
+
+@dataclass(frozen=True)
+class ImageItem(Item):
+    """A picture: RGB, EXIF applied, sRGB. Tasks must not change it in place: other tasks get the same object."""
+
+    kind = "image"
+    domain = "image"
+    image: "Image"
+
+
+class Record(BaseModel):
+    """A sample without its pixels: flat, the same fields for every task, never null and never a list.
+
+    `answer`, `params` and `parts` are JSON text, so that records of all tasks concatenate into one table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    task: str
+    version: int
+    level: str
+    question: str
+    """The prompt as one string, `<image>` where a picture stands; for readers that know no parts."""
+    parts: str
+    """JSON list of {"type": "text", "text": ...} and {"type": "image"}: the prompt in order, for chat templates."""
+    answer: str
+    """JSON of the typed answer."""
+    answer_text: str
+    """The canonical right answer."""
+    params: str
+    chance: float
+    """Expected score of the best guesser who does not look."""
+    variant: int
+    item: str
+    group: str
+    split: Split
+    source: str
+
+    def content(self) -> list[dict[str, str]]:
+        """The prompt's parts, as the content of a chat message."""
+        return json.loads(self.parts)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question: its record and its pictures, in the order of the image parts."""
+
+    record: Record
+    images: "tuple[Image, ...]" = ()

@@ -1,0 +1,142 @@
+"""Where items come from (`Source`), which split they belong to, and what a sample of one split may see (`View`).
+
+A source is opened from a spec, `kind:where?option=value`. It is sized, gives random access, and keeps only an index; an
+item is read when it is asked for.
+"""
+
+import hashlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from ssl4rl_core.samples import Item, Split
+from ssl4rl_core.tasks import Skip
+
+
+class Entry(NamedTuple):
+    """A line of a source's index: enough to plan with, nothing of the content."""
+
+    position: int
+    id: str
+    group: str
+    """Identical files, frames of one video, near copies share it. Default: the id."""
+    split: str = ""
+    """The source's own split, "train" or "test"; empty where it has none."""
+
+
+class Index(Protocol):
+    """The entries of one kind of item, in an order that never changes while the fingerprint does not."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Entry: ...
+
+    def neighbours(self, position: int, /) -> Sequence[int]:
+        """Positions of the entries kept in the same place (the same folder), itself included."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splitter:
+    """Which split an entry belongs to: by its group alone, the same for every seed and task."""
+
+    test_fraction: float = 0.1
+
+    def __call__(self, entry: Entry) -> Split:
+        """The entry's split: the source's own where it has one."""
+        if entry.split:
+            return "test" if entry.split == "test" else "train"
+        digest = hashlib.blake2b(entry.group.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        return "test" if int.from_bytes(digest, "big") < self.test_fraction * 2**64 else "train"
+
+
+class Source(ABC):
+    """Items to make questions of. Subclasses set `scheme` and are opened through `open`."""
+
+    scheme: ClassVar[str]
+    example: ClassVar[str]
+    """A spec as a user would write it, for listings and error messages."""
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    name: str
+    """The spec as it may be published: without absolute paths."""
+    license: str = ""
+    """SPDX identifier, or empty when unknown."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, where: str, **options: str) -> Self:
+        """The source at `where`.
+
+        Raises:
+            UsageError: there is no such thing, or an option is not known.
+        """
+
+    @abstractmethod
+    def index(self, kind: str) -> Index:
+        """All items of a kind."""
+
+    @abstractmethod
+    def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> Item:
+        """Read one item. A picture's longer side is brought to `max_side` pixels where it is longer.
+
+        Raises:
+            Skip: the item cannot be used (unreadable, too large, empty); the reason is counted.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of what the source holds: the same on every machine, another when an item changes."""
+
+    def view(self, kind: str, split: Split, splitter: Splitter, *, max_side: int | None = None) -> "View":
+        """What a sample of `split` may see of this source."""
+        return View(self, kind, split, splitter, max_side=max_side)
+
+
+class View:
+    """The source as a sample of one split may see it: other items of the same split."""
+
+    def __init__(
+        self, source: Source, kind: str, split: Split, splitter: Splitter, *, max_side: int | None = None
+    ) -> None:
+        self.source, self.kind = source, kind
+        self.split: Split = split
+        self._splitter, self._max_side = splitter, max_side
+
+    def another(self, item: Item, rng: np.random.Generator, *, nearby: bool = False) -> Item:
+        """Another item of this split, of another group, drawn with `rng`; unreadable ones are passed over.
+
+        Args:
+            nearby: take it from the same folder as `item` where that holds another, so that where a picture was
+                kept does not tell it apart.
+
+        Raises:
+            Skip: the split holds no other item.
+        """
+        index = self.source.index(self.kind)
+        pools: list[Sequence[int]] = [range(len(index))]
+        if nearby:
+            pools.insert(0, index.neighbours(item.position))
+        for position in itertools.chain.from_iterable(_in_random_order(pool, rng) for pool in pools):
+            entry = index[position]
+            if entry.group == item.group or self._splitter(entry) != self.split:
+                continue
+            try:
+                return self.source.load(self.kind, entry, max_side=self._max_side)
+            except Skip:
+                continue
+        raise Skip("no other item in its split")
+
+
+def _in_random_order(pool: Sequence[int], rng: np.random.Generator, draws: int = 64) -> Iterator[int]:
+    """Independent draws first, which nearly always suffice; then every element, from a random one on."""
+    if not pool:
+        return
+    for _ in range(draws):
+        yield pool[int(rng.integers(len(pool)))]
+    start = int(rng.integers(len(pool)))
+    for offset in range(len(pool)):
+        yield pool[(start + offset) % len(pool)]
