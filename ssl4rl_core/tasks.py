@@ -38,7 +38,7 @@ class ImageParams(Params):
 
 @dataclass(frozen=True)
 class Draft:
-    """What `transform` returns: the answer, pictures in the order of the prompt's `<image>` marks, values for the prompt."""
+    """What `transform` returns: the answer, pictures in the order of the `<image>` marks, values for the prompt."""
 
     answer: Answer
     images: "list[Image]" = field(default_factory=list)
@@ -68,8 +68,8 @@ class Task(Generic[ItemT, ParamsT]):
     params_type: ClassVar[type[Params]]
 
     prompt: Any
-    """The template: a string, or a method of params that returns one. `{name}` takes a field of the params or of the
-    draft, `<image>` stands for the next picture. It states the question only; the response format says how to answer."""
+    """The template: a string, or a method of params that returns one. `{name}` takes a field of the params or the draft,
+    `<image>` stands for the next picture. It states the question only; the response format says how to answer."""
 
     @abstractmethod
     def transform(self, item: ItemT, params: ParamsT, rng: "np.random.Generator", view: "View") -> Draft:

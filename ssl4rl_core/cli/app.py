@@ -1,0 +1,60 @@
+"""The command line's frame: global options, and how an error reaches the user."""
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from ssl4rl_core.errors import Ssl4rlError
+from ssl4rl_core.plugins import load_file, registry
+
+COMMANDS = ("tasks", "plugins", "sources", "formats", "preview", "build", "inspect", "train", "eval", "score", "report")
+
+app = typer.Typer(
+    name="ssl4rl",
+    help="Verifiable rewards for post-training, from unlabelled images and graphs.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _options(
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option("--plugin", metavar="FILE.py", help="Also load this unpackaged plugin; may be repeated."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    for path in plugin or ():
+        load_file(path)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly."""
+    for command in COMMANDS:
+        importlib.import_module(f"ssl4rl_core.cli.{command}_command")
+    registry().add_commands(app)
+    debug = "--debug" in arguments or bool(os.environ.get("SSL4RL_DEBUG"))
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        # Standalone mode would turn our errors into tracebacks; usage errors of click are shown as click shows them.
+        result = typer.main.get_command(app).main(list(arguments), prog_name="ssl4rl", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        errors.print("interrupted")
+        return 130
+    except Ssl4rlError as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}", style="red", markup=False)
+        return error.exit_code

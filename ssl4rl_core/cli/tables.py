@@ -1,0 +1,33 @@
+"""Tables for people, JSON for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "none") -> None:
+    """Print rows that all have the same keys, as a table or as a JSON list."""
+    if as_json:
+        print(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    if not rows:
+        console.print(empty)
+        return
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
+    return text.replace("[", "\\[")
