@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -72,3 +72,24 @@ class Sample:
 
     record: Record
     images: "tuple[Image, ...]" = ()
+
+
+class SampleSet(Protocol):
+    """Samples by number, whether read from a build's shards or rendered from a source when asked for."""
+
+    @property
+    def configs(self) -> list[str]:
+        """Names of the configs it holds: "rotation-easy"."""
+        ...
+
+    def size(self, config: str, split: Split) -> int:
+        """How many samples of a config there are in a split."""
+        ...
+
+    def sample(self, config: str, split: Split, index: int) -> Sample:
+        """Sample `index` of a config in a split.
+
+        Raises:
+            Skip: the item behind this number cannot become a question (rendered on the fly only).
+        """
+        ...
