@@ -33,7 +33,7 @@ class Params(BaseModel):
 class ImageParams(Params):
     """Settings that every image task has. Core skips pictures under `min_side` before the task sees them."""
 
-    min_side: int = Field(28, ge=1, description="skip pictures whose shorter side is below this, pixels")
+    min_side: int = Field(default=28, ge=1, description="skip pictures whose shorter side is below this, pixels")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Task(Generic[ItemT, ParamsT]):
     params_type: ClassVar[type[Params]]
 
     prompt: Any
-    """The template: a string, or a method of params that returns one. `{name}` takes a field of the params or the draft,
+    """The template: a string, or a method of params that returns one. `{name}` takes a field of params or draft,
     `<image>` stands for the next picture. It states the question only; the response format says how to answer."""
 
     @abstractmethod
