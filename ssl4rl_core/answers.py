@@ -10,11 +10,14 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ssl4rl_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Longer texts are no answer: what a model says besides its answer belongs outside the answer's tag.
 MAX_ANSWER_CHARS = 500
@@ -46,6 +49,14 @@ class Answer(BaseModel):
     def chance(self) -> float:
         """The expected score of the best guesser who does not look, when all answers are equally likely."""
 
+    def draw(self, rng: "np.random.Generator") -> Self:
+        """An answer to the same question, drawn evenly from all that there are, whatever the right one is.
+
+        Raises:
+            UsageError: answers of this kind cannot be listed.
+        """
+        raise UsageError(f"answers of kind {self.kind!r} cannot be drawn at random: define draw, or leave that out")
+
     def score_text(self, text: str) -> float:
         """The score of `text` as an answer: 0 where it cannot be read."""
         text = text[: MAX_ANSWER_CHARS + 1].strip() if len(text) > MAX_ANSWER_CHARS else text.strip()
@@ -73,6 +84,12 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def _check_distinct(options: tuple[str, ...]) -> None:
+    plain = [_plain(option) for option in options]
+    if len(plain) < 2 or len(set(plain)) != len(plain) or "" in plain:
+        raise ValueError(f"there must be two or more options, and they must differ in letters or digits: {options}")
+
+
 class Choice(Answer):
     """One of several named options, for example `Choice("top-left", options=QUADRANTS)`.
 
@@ -88,9 +105,7 @@ class Choice(Answer):
 
     @model_validator(mode="after")
     def _is_one_of_its_options(self) -> Self:
-        plain = [_plain(option) for option in self.options]
-        if len(plain) < 2 or len(set(plain)) != len(plain) or "" in plain:
-            raise ValueError(f"a Choice needs two or more options that differ in letters or digits, got {self.options}")
+        _check_distinct(self.options)
         if self.value not in self.options:
             raise ValueError(f"{self.value!r} is not one of the options {self.options}")
         return self
@@ -114,6 +129,9 @@ class Choice(Answer):
 
     def chance(self) -> float:
         return 1 / len(self.options)
+
+    def draw(self, rng: "np.random.Generator") -> Self:
+        return self.model_copy(update={"value": self.options[int(rng.integers(len(self.options)))]})
 
 
 _ANGLE = re.compile(
@@ -176,6 +194,9 @@ class Angle(Answer):
         angles = range(0, 360, self.step)
         return sum(self.model_copy(update={"degrees": degrees}).score(self) for degrees in angles) / len(angles)
 
+    def draw(self, rng: "np.random.Generator") -> Self:
+        return self.model_copy(update={"degrees": self.step * int(rng.integers(360 // self.step))})
+
 
 _NUMBERS = re.compile(r"[0-9]{1,3}(?:\s*[\s,;]\s*[0-9]{1,3})+")
 
@@ -236,8 +257,82 @@ class Permutation(Answer):
             return all_right
         return all_right + self.discount * (1 / len(self.order) - all_right)
 
+    def draw(self, rng: "np.random.Generator") -> Self:
+        return self.model_copy(update={"order": tuple(int(place) + 1 for place in rng.permutation(len(self.order)))})
 
-BUILT_IN: tuple[type[Answer], ...] = (Choice, Angle, Permutation)
+
+class Subset(Answer):
+    """Some of several named options, for example `Subset(["A", "C"], options="ABCDEF")`, written `A, C`.
+
+    The score is the share of the right options that were named less the share of the wrong ones that were (Youden's
+    J: https://doi.org/10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3), and never below 0: naming all
+    or none earns nothing.
+    """
+
+    kind: ClassVar[str] = "subset"
+    chosen: tuple[str, ...]
+    options: tuple[str, ...]
+
+    def __init__(self, chosen: Iterable[str], options: Iterable[str]) -> None:
+        options, chosen = tuple(options), set(chosen)
+        if unknown := chosen.difference(options):
+            raise ValueError(f"{sorted(unknown)} are not among the options {options}")
+        ordered = tuple(option for option in options if option in chosen)
+        super().__init__(chosen=ordered, options=options)  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _is_some_of_its_options(self) -> Self:
+        _check_distinct(self.options)
+        if any("," in option or ";" in option for option in self.options):
+            raise ValueError(f"the options of a Subset hold no comma or semicolon, got {self.options}")
+        if not set(self.chosen) <= set(self.options) or len(set(self.chosen)) != len(self.chosen):
+            raise ValueError(f"{self.chosen} is no subset of the options {self.options}")
+        if not 0 < len(self.chosen) < len(self.options):
+            raise ValueError("a Subset has one option or more, and not all of them")
+        return self
+
+    def text(self) -> str:
+        return ", ".join(self.chosen)
+
+    def parse(self, text: str) -> Self | None:
+        named = {_plain(option): option for option in self.options}
+        between = r"[,;\n]|\band\b" if any(" " in name for name in named) else r"[,;\s]|\band\b"
+        pieces = [plain for piece in re.split(between, text) if (plain := _plain(piece))]
+        if not pieces or len(set(pieces)) != len(pieces) or not named.keys() >= set(pieces):
+            return None
+        return self.model_copy(update={"chosen": tuple(option for name, option in named.items() if name in pieces)})
+
+    def score(self, given: Self) -> float:
+        return self._credit(len(set(given.chosen) & set(self.chosen)), len(given.chosen))
+
+    def _credit(self, hits: int, named: int) -> float:
+        right = len(self.chosen)
+        return max(0.0, hits / right - (named - hits) / (len(self.options) - right))
+
+    def hint(self) -> str:
+        return "one or more of " + ", ".join(self.options) + ", separated by commas"
+
+    def chance(self) -> float:
+        # Whoever names a fixed number of options hits some of the right ones by the hypergeometric law.
+        right, count = len(self.chosen), len(self.options)
+        ways = math.comb(count, right)
+        return max(
+            sum(
+                math.comb(named, hits) * math.comb(count - named, right - hits) * self._credit(hits, named)
+                for hits in range(min(named, right) + 1)
+            )
+            / ways
+            for named in range(1, count + 1)
+        )
+
+    def draw(self, rng: "np.random.Generator") -> Self:
+        drawn = set(rng.permutation(len(self.options))[: len(self.chosen)].tolist())
+        return self.model_copy(
+            update={"chosen": tuple(option for place, option in enumerate(self.options) if place in drawn)}
+        )
+
+
+BUILT_IN: tuple[type[Answer], ...] = (Choice, Angle, Permutation, Subset)
 
 
 def load_answer(text: str, extra_types: Iterable[type[Answer]] = ()) -> Answer:

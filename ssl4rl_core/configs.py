@@ -3,12 +3,11 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
-from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.tasks import Params, Task
 
@@ -98,8 +97,8 @@ def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> Ta
     if not changes:
         return TaskConfig(task, level, params)
     try:
-        # Through strings, as they come from a command line: "true", "30", "composite".
-        changed = type(params).model_validate_strings({**_strings(params), **changes})
+        given = {param: _given(type(params), param, text) for param, text in changes.items()}
+        changed = type(params).model_validate({**params.model_dump(), **given})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "params"
@@ -110,8 +109,11 @@ def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> Ta
     return TaskConfig(task, level + suffix, changed)
 
 
-def _strings(params: Params) -> dict[str, str]:
-    return {key: v if isinstance(v, str) else canonical_json(v) for key, v in params.model_dump(mode="json").items()}
+def _given(params_type: type[Params], param: str, text: str) -> object:
+    """A param as a command line gives it. Pydantic reads numbers and booleans from text, but no Literal of them."""
+    annotation = params_type.model_fields[param].annotation
+    values = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return next((value for value in values if str(value) == text), text)
 
 
 def _slug(value: object) -> str:

@@ -1,0 +1,40 @@
+"""Geometry of pictures that several image tasks need. Nothing here changes the picture it is given."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom lie outside, as in Pillow."""
+
+
+def centre_crop(image: "Image", width: int, height: int) -> "Image":
+    """The `width` x `height` pixels at the centre; the picture itself where that is all of it.
+
+    Raises:
+        ValueError: the picture is smaller, or a side is less than 1.
+    """
+    if not (1 <= width <= image.width and 1 <= height <= image.height):
+        raise ValueError(f"cannot cut {width} x {height} out of {image.width} x {image.height} pixels")
+    if image.size == (width, height):
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def grid(image: "Image", rows: int, columns: int) -> tuple["Image", list[Box]]:
+    """The picture cropped so that `rows` x `columns` cells of one size fill it, and the cells in reading order.
+
+    Raises:
+        ValueError: the picture has fewer pixels than cells along a side.
+    """
+    width, height = image.width // columns, image.height // rows
+    cropped = centre_crop(image, width * columns, height * rows)
+    corners = [(column * width, row * height) for row in range(rows) for column in range(columns)]
+    return cropped, [(left, top, left + width, top + height) for left, top in corners]
+
+
+def is_flat(image: "Image") -> bool:
+    """Whether all pixels are of one colour, so that nothing can be asked about them."""
+    return image.getcolors(maxcolors=1) is not None

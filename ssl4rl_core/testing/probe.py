@@ -1,0 +1,176 @@
+"""A blind probe: can the answer be guessed from what a model sees besides the content?
+
+Gradient boosting on sizes of pictures, lengths of the question, numbers and options in it, and ids, with folds that
+keep a group's samples together. The question leaks where this beats the best constant guess by more than luck would.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ssl4rl_core.errors import MissingExtra, UsageError
+from ssl4rl_core.samples import Record, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIGNIFICANCE = 0.001
+ADVANTAGE = 0.03
+FOLDS = 5
+MAX_CLASSES = 32
+"""Rarer answers than the most frequent ones are probed as one class."""
+MAX_NUMBERS, MAX_PARTS = 16, 12
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a blind guesser reached on one config.
+
+    A permutation is probed place by place; then these are the figures of the place that gives itself away most.
+    """
+
+    config: str
+    n: int
+    """Samples."""
+    score: float
+    """Share of answers guessed right, out of fold, in [0, 1]."""
+    chance: float
+    """Share that the best constant guess gets right."""
+    p_value: float
+    """One-sided: how likely luck does as well; adjusted (Holm) for the places, and the configs, probed together."""
+
+    @property
+    def passes(self) -> bool:
+        """False where the probe beats chance with p < 0.001 and by 3 points or more."""
+        return self.p_value >= SIGNIFICANCE or self.score - self.chance < ADVANTAGE
+
+
+def probe(samples: Iterable[Sample]) -> ProbeResult:
+    """Probe samples of one config; only what is needed of each is kept.
+
+    Raises:
+        UsageError: fewer than 5 groups of items, more than one config, or always the same answer.
+        MissingExtra: scikit-learn is not installed.
+    """
+    seen = [(sample.record, _features(sample)) for sample in samples]
+    records = [record for record, _ in seen]
+    if len({record.group for record in records}) < FOLDS:
+        raise UsageError(f"a probe needs samples of {FOLDS} or more unrelated items: give it a larger source")
+    configs = sorted({f"{record.task}-{record.level}" for record in records})
+    if len(configs) > 1:
+        raise UsageError(f"a probe takes samples of one config at a time, got {', '.join(configs)}")
+    targets = [_few(target) for target in _targets(records)]
+    if any(len(set(target)) < 2 for target in targets):
+        raise UsageError(f"{configs[0]} always has the same answer: there is nothing to guess")
+    table = _table([features for _, features in seen])
+    groups = [record.group for record in records]
+    results = [_probe_target(configs[0], table, target, groups) for target in targets]
+    return min(_holm(results), key=lambda result: (result.passes, result.p_value, result.chance - result.score))
+
+
+def probe_all(configs: Iterable[Iterable[Sample]]) -> list[ProbeResult]:
+    """Probe several configs, with p values adjusted for there being several."""
+    return _holm([probe(samples) for samples in configs])
+
+
+def _holm(results: Sequence[ProbeResult]) -> list[ProbeResult]:
+    """The same results, with p values by S. Holm, "A simple sequentially rejective multiple test procedure" (1979)."""
+    adjusted, highest = list(results), 0.0
+    by_p = sorted(range(len(results)), key=lambda position: results[position].p_value)
+    for rank, position in enumerate(by_p):
+        highest = max(highest, min(1.0, (len(results) - rank) * results[position].p_value))
+        adjusted[position] = replace(results[position], p_value=highest)
+    return adjusted
+
+
+def _probe_target(config: str, table: "np.ndarray", target: list[str], groups: list[str]) -> ProbeResult:
+    try:
+        from scipy.stats import binomtest
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.model_selection import GroupKFold, cross_val_predict
+    except ImportError as error:
+        raise MissingExtra("the blind probe", "embedded", error) from error
+
+    classifier = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, random_state=0)
+    guesses = cross_val_predict(classifier, table, target, groups=groups, cv=GroupKFold(FOLDS))
+    right = sum(guess == answer for guess, answer in zip(guesses, target, strict=True))
+    chance = max(Counter(target).values()) / len(target)
+    p_value = float(binomtest(right, len(target), chance, alternative="greater").pvalue)
+    return ProbeResult(config, len(target), right / len(target), chance, p_value)
+
+
+def _targets(records: Sequence[Record]) -> list[list[str]]:
+    """What is to be guessed of each sample: its answer, a permutation's places, or the number of the right option."""
+    answers: list[dict[str, Any]] = [json.loads(record.answer) for record in records]
+    if all(answer["kind"] == "permutation" for answer in answers):
+        return [list(map(str, place)) for place in zip(*(answer["order"] for answer in answers), strict=True)]
+    if all(answer["kind"] == "choice" for answer in answers) and len({tuple(a["options"]) for a in answers}) > 1:
+        return [[str(answer["options"].index(answer["value"])) for answer in answers]]
+    return [[record.answer_text for record in records]]
+
+
+def _few(target: list[str]) -> list[str]:
+    kept = {answer for answer, _ in Counter(target).most_common(MAX_CLASSES)}
+    return [answer if answer in kept else "another" for answer in target]
+
+
+def _features(sample: Sample) -> dict[str, float]:
+    """All that can be told without looking at a picture or understanding the text."""
+    record, features = sample.record, {"variant": float(sample.record.variant), "images": float(len(sample.images))}
+    first = sample.images[0].size if sample.images else (1, 1)
+    for number, image in enumerate(sample.images):
+        width, height = image.size
+        features |= {
+            f"image {number} width": width,
+            f"image {number} height": height,
+            f"image {number} aspect": width / height,
+            # Vision models of the Qwen2-VL kind see one token for each 28 x 28 pixels.
+            f"image {number} tokens": -(-width // 28) * -(-height // 28),
+            f"image {number} width to first": width / first[0],
+            f"image {number} height to first": height / first[1],
+        }
+    features |= _text_features(record)
+    numbers = re.findall("[0-9]+", record.item)[-4:]
+    features |= {f"id number {place}": float(number[-15:]) for place, number in enumerate(reversed(numbers))}
+    features |= {f"id bucket {size}": _bucket(record.item, size) for size in (2, 5, 16)}
+    features["id folder"] = _bucket(record.item.rpartition("/")[0], 16)
+    return features
+
+
+def _text_features(record: Record) -> dict[str, float]:
+    parts = record.content()
+    features = {
+        "characters": float(len(record.question)),
+        "tokens": float(len(re.findall(r"\w+|[^\w\s]", record.question))),
+        "parts": float(len(parts)),
+    }
+    for place, part in enumerate(parts[:MAX_PARTS]):
+        features[f"part {place} length"] = float(len(part.get("text", ""))) if part["type"] == "text" else -1.0
+    for place, number in enumerate(re.findall("[0-9]+", record.question)[:MAX_NUMBERS]):
+        features[f"number {place}"] = float(number[:15])
+    options = json.loads(record.answer).get("options", ())
+    for rank, option in enumerate(sorted(options)):
+        features[f"place of option {rank}"] = float(options.index(option))
+        features[f"length of option {options.index(option)}"] = float(len(option))
+    return features
+
+
+def _bucket(text: str, size: int) -> float:
+    return float(
+        int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()) % size
+    )
+
+
+def _table(rows: Sequence[dict[str, float]]) -> "np.ndarray":
+    """The features as columns, those that never vary left out; NaN where a sample lacks one."""
+    import numpy as np
+
+    names = sorted({name for row in rows for name in row})
+    table = np.array([[row.get(name, np.nan) for name in names] for row in rows], dtype=float)
+    varies = [len(np.unique(column)) > 1 for column in table.T]
+    # A classifier needs a column, even where nothing varies.
+    return table[:, varies] if any(varies) else table[:, :1]
