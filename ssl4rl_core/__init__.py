@@ -6,16 +6,16 @@ What a task author needs is here: `Task`, `Params`, `ImageParams`, `Draft`, `Ski
 
 from pydantic import Field
 
-from ssl4rl_core.answers import Angle, Answer, Choice, Permutation
+from ssl4rl_core.answers import Angle, Answer, Choice, Permutation, Subset
 from ssl4rl_core.configs import TaskConfig, parse_config, parse_configs
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, TaskError, UsageError
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.hookspecs import hookimpl
 from ssl4rl_core.plugins import load_file, register, registry
 from ssl4rl_core.rendering import render
-from ssl4rl_core.samples import ImageItem, Item, Record, Sample
+from ssl4rl_core.samples import EdgeItem, ImageItem, Item, NodeItem, Record, Sample
 from ssl4rl_core.sources import Entry, Source, Splitter, View
-from ssl4rl_core.tasks import Draft, ImageParams, Params, Skip, Task
+from ssl4rl_core.tasks import Draft, GraphParams, ImageParams, Params, Skip, Task
 from ssl4rl_core.verification import Verdict, verify
 
 __all__ = [
@@ -23,12 +23,15 @@ __all__ = [
     "Answer",
     "Choice",
     "Draft",
+    "EdgeItem",
     "Entry",
     "Field",
+    "GraphParams",
     "ImageItem",
     "ImageParams",
     "Item",
     "MissingExtra",
+    "NodeItem",
     "Params",
     "Permutation",
     "Record",
@@ -38,6 +41,7 @@ __all__ = [
     "Source",
     "Splitter",
     "Ssl4rlError",
+    "Subset",
     "Task",
     "TaskConfig",
     "TaskError",

@@ -20,6 +20,10 @@ class MissingExtra(Ssl4rlError):
         missing = f" ({cause.name} is missing)" if cause is not None and cause.name else ""
         super().__init__(f"{what} needs the extra '{extra}'{missing}: pip install 'ssl4rl-core[{extra}]'")
 
+    def __reduce__(self) -> tuple[type[Ssl4rlError], tuple[object, ...]]:
+        # From a worker process it comes as its message, which is all that these arguments were for.
+        return Ssl4rlError, self.args
+
 
 class TaskError(Ssl4rlError):
     """A plugin's own code failed: names the task, the item and the distribution it came from."""

@@ -33,6 +33,26 @@ class ImageItem(Item):
     image: "Image"
 
 
+@dataclass(frozen=True)
+class NodeItem(Item):
+    """A node of a graph. `node` is its number there; its text and edges are the view's to give."""
+
+    kind = "node"
+    domain = "graph"
+    node: int
+
+
+@dataclass(frozen=True)
+class EdgeItem(Item):
+    """An edge of a graph. `edge` is its number there; `head` and `tail` are the numbers of its ends."""
+
+    kind = "edge"
+    domain = "graph"
+    edge: int
+    head: int
+    tail: int
+
+
 class Record(BaseModel):
     """A sample without its pixels: flat, the same fields for every task, never null and never a list.
 

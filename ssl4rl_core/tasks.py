@@ -4,7 +4,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,16 @@ class ImageParams(Params):
     """Settings that every image task has. Core skips pictures under `min_side` before the task sees them."""
 
     min_side: int = Field(default=28, ge=1, description="skip pictures whose shorter side is below this, pixels")
+
+
+class GraphParams(Params):
+    """Settings that every graph task has: how much of the graph is shown, and how it is put into words."""
+
+    form: Literal["edges", "adjacency", "prose"] = Field(default="edges", description="how the graph is written")
+    neighbours: int = Field(default=6, ge=0, le=64, description="edges shown at most of each node asked about")
+    text_chars: int = Field(default=160, ge=8, le=2000, description="characters shown at most of a text asked about")
+    context_chars: int = Field(default=60, ge=0, le=2000, description="characters shown at most of any other text")
+    max_tokens: int = Field(default=768, ge=64, le=32768, description="tokens, estimated, of the graph at most")
 
 
 @dataclass(frozen=True)

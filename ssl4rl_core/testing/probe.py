@@ -166,11 +166,14 @@ def _bucket(text: str, size: int) -> float:
 
 
 def _table(rows: Sequence[dict[str, float]]) -> "np.ndarray":
-    """The features as columns, those that never vary left out; NaN where a sample lacks one."""
+    """The features as columns, those that never vary left out; -1 where a sample lacks one.
+
+    Not NaN: the classifier fails on a column that has nothing else in some fold.
+    """
     import numpy as np
 
     names = sorted({name for row in rows for name in row})
-    table = np.array([[row.get(name, np.nan) for name in names] for row in rows], dtype=float)
+    table = np.array([[row.get(name, -1.0) for name in names] for row in rows], dtype=float)
     varies = [len(np.unique(column)) > 1 for column in table.T]
     # A classifier needs a column, even where nothing varies.
     return table[:, varies] if any(varies) else table[:, :1]

@@ -1,0 +1,200 @@
+"""`embedded:NAME`: pictures that ordinary packages ship, so that anything can be tried without a download."""
+
+import hashlib
+import importlib.util
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from data_builders.sources.decoding import decode, fit
+from data_builders.sources.graph_source import GraphSource
+from data_builders.sources.networkx_graphs import embedded_graphs
+from data_builders.sources.options import SourceOptions
+from ssl4rl_core.configs import suggestion
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.samples import ImageItem
+from ssl4rl_core.sources import Entry, Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+
+
+class _Photo(NamedTuple):
+    id: str
+    package: str
+    path: str
+    group: str = ""
+
+
+# Photographs of things and scenes with an up and a down, looked at one by one: not the textures (brick, grass, gravel),
+# slides, scans, drawings and the sky that lie beside them.
+_PHOTOS = (
+    _Photo("astronaut", "skimage", "data/astronaut.png"),
+    _Photo("camera", "skimage", "data/camera.png"),
+    _Photo("chelsea", "skimage", "data/chelsea.png"),
+    _Photo("china", "sklearn", "datasets/images/china.jpg"),
+    _Photo("coffee", "skimage", "data/coffee.png"),
+    _Photo("coins", "skimage", "data/coins.png"),
+    _Photo("flower", "sklearn", "datasets/images/flower.jpg"),
+    _Photo("motorcycle-left", "skimage", "data/motorcycle_left.png", group="motorcycle"),
+    _Photo("motorcycle-right", "skimage", "data/motorcycle_right.png", group="motorcycle"),
+    _Photo("rocket", "skimage", "data/rocket.jpg"),
+)
+
+
+class Embedded(Source):
+    """Pictures that scikit-image and scikit-learn ship.
+
+    `embedded:photos` is 10 photographs, `embedded:faces` 100 faces of 25 x 25 pixels (Labeled Faces in the Wild; give
+    image tasks `min_side=25` or less), `embedded:digits` 1,797 handwritten digits of 8 x 8 pixels (UCI).
+    `embedded:graphs` is the social networks that networkx ships. Nothing is fetched from a network.
+
+    Options: `license=CC0-1.0` is recorded in what is built.
+    """
+
+    scheme = "embedded"
+    example = "embedded:photos"
+
+    def __init__(self, name: str, license: str) -> None:
+        self.name, self.license = name, license
+
+    @classmethod
+    def open(cls, where: str, **options: str) -> "Embedded | GraphSource":
+        chosen = SourceOptions.read(cls.scheme, options)
+        if where == "graphs":
+            return embedded_graphs(chosen.license)
+        collections: dict[str, type[Embedded]] = {"photos": _Photos, "faces": _Faces, "digits": _Digits}
+        if where not in collections:
+            raise UsageError(f"no collection {cls.scheme}:{where}{suggestion(where, collections)}")
+        collection = collections[where]
+        return collection(f"{cls.scheme}:{where}", chosen.license or collection.license)
+
+    @property
+    @abstractmethod
+    def _entries(self) -> Sequence[Entry]: ...
+
+    @abstractmethod
+    def _picture(self, position: int, max_side: int | None) -> "Image": ...
+
+    @abstractmethod
+    def _content(self, position: int) -> bytes: ...
+
+    def index(self, kind: str) -> "_ListedIndex":
+        if kind not in self.kinds:
+            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
+        return _ListedIndex(self._entries)
+
+    def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:
+        return ImageItem(entry.id, entry.group, entry.position, self._picture(entry.position, max_side))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for entry in self._entries:
+            digest.update(f"{entry.id}\0".encode() + hashlib.sha256(self._content(entry.position)).digest())
+        return digest.hexdigest()
+
+
+class _Photos(Embedded):
+    def __init__(self, name: str, license: str) -> None:
+        super().__init__(name, license)
+        self._files = [_packaged(name, photo.package, photo.path) for photo in _PHOTOS]
+
+    @cached_property
+    def _entries(self) -> Sequence[Entry]:
+        return [Entry(position, photo.id, photo.group or photo.id) for position, photo in enumerate(_PHOTOS)]
+
+    def _picture(self, position: int, max_side: int | None) -> "Image":
+        return decode(self._content(position), max_side=max_side)
+
+    def _content(self, position: int) -> bytes:
+        return self._files[position].read_bytes()
+
+
+class _Pixels(Embedded):
+    """Pictures that lie in one array."""
+
+    noun: str
+    package: str
+    path: str
+
+    def __init__(self, name: str, license: str) -> None:
+        super().__init__(name, license)
+        self._file = _packaged(name, self.package, self.path)
+
+    @abstractmethod
+    def _read(self) -> np.ndarray:
+        """Grey levels between 0 and 1, (pictures, height, width)."""
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        pixels = np.rint(self._read() * 255).astype(np.uint8)
+        pixels.setflags(write=False)
+        return pixels
+
+    @cached_property
+    def _entries(self) -> Sequence[Entry]:
+        first: dict[bytes, str] = {}
+        ids = [f"{self.noun}-{position:04d}" for position in range(len(self._pixels))]
+        return [Entry(at, id, first.setdefault(self._content(at), id)) for at, id in enumerate(ids)]
+
+    def _picture(self, position: int, max_side: int | None) -> "Image":
+        from PIL import Image
+
+        return fit(Image.fromarray(self._pixels[position]).convert("RGB"), max_side)
+
+    def _content(self, position: int) -> bytes:
+        return self._pixels[position].tobytes()
+
+
+class _Faces(_Pixels):
+    noun, package, path = "face", "skimage", "data/lfw_subset.npy"
+
+    def _read(self) -> np.ndarray:
+        # The second hundred are patches of background.
+        return np.load(self._file, allow_pickle=False)[:100]
+
+
+class _Digits(_Pixels):
+    noun, package, path = "digit", "sklearn", "datasets/data/digits.csv.gz"
+    license = "CC-BY-4.0"
+
+    def _read(self) -> np.ndarray:
+        # The last column is the label.
+        return np.loadtxt(self._file, delimiter=",")[:, :64].reshape(-1, 8, 8) / 16
+
+
+class _ListedIndex(Sequence[Entry]):
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, position):
+        return self._entries[position]
+
+    def neighbours(self, position: int, /) -> Sequence[int]:
+        return range(len(self._entries))
+
+
+def _packaged(name: str, package: str, path: str) -> Path:
+    """A file of an installed package, found without importing the package.
+
+    Raises:
+        MissingExtra: the package is not installed.
+        Ssl4rlError: its version does not ship the file.
+    """
+    spec = importlib.util.find_spec(package)
+    distribution = _DISTRIBUTIONS[package]
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra(name, "embedded", ImportError(name=distribution))
+    file = Path(spec.submodule_search_locations[0]) / path
+    if not file.is_file():
+        raise Ssl4rlError(f"{name}: this {distribution} does not ship {path}: pip install -U {distribution}")
+    return file

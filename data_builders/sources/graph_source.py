@@ -1,0 +1,158 @@
+"""What all sources of graphs share: the index of nodes and edges, items, views, node texts from a file."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from json.encoder import encode_basestring
+from pathlib import Path
+
+import numpy as np
+
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.graph_store import Graph, GraphView, HasGraph, HeldOut, Strings, Texts
+from ssl4rl_core.graphs import clean
+from ssl4rl_core.samples import EdgeItem, Item, NodeItem, Split
+from ssl4rl_core.sources import Entry, Index, Splitter
+
+_COPIES = 8
+"""A text at more nodes than this is a category and no copy."""
+
+
+class GraphIndex:
+    """Nodes or edges as entries, made when asked for."""
+
+    def __init__(self, count: int, entry: Callable[[int], Entry]) -> None:
+        self._count, self._entry = count, entry
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, position: int, /) -> Entry:
+        if not 0 <= position < self._count:
+            raise IndexError(position)
+        return self._entry(position)
+
+    def neighbours(self, position: int, /) -> Sequence[int]:
+        """All of them: a graph has no folders."""
+        return range(self._count)
+
+
+class GraphSource(HasGraph):
+    """Nodes and edges of one graph. Subclasses read it in `open`.
+
+    A node's id is its name in the data. An edge's is a JSON list: of its ends in order of their names where the graph
+    is undirected, of head, relation and tail where it is directed (of head and tail where there is one relation).
+    Nodes with the same text share a group, and edges between the same two nodes do.
+    """
+
+    kinds = ("node", "edge")
+
+    def __init__(self, graph: Graph, name: str, license: str = "") -> None:
+        if not len(graph):
+            raise UsageError(f"{name}: the graph is empty: it has no nodes")
+        self.graph, self.name, self.license = graph, name, license
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what is made when it is asked for: a worker makes its own."""
+        return {"graph": self.graph, "name": self.name, "license": self.license}
+
+    def index(self, kind: str) -> Index:
+        if kind == "node":
+            return GraphIndex(len(self.graph), self._node_entry)
+        if kind == "edge":
+            return GraphIndex(self.graph.size, self._edge_entry)
+        raise UsageError(f"{self.name} is a graph and has no items of kind {kind!r}: {', '.join(self.kinds)}")
+
+    def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> Item:
+        if kind == "node":
+            return NodeItem(entry.id, entry.group, entry.position, entry.position)
+        head, tail, _ = self.graph.edges[entry.position].tolist()
+        return EdgeItem(entry.id, entry.group, entry.position, entry.position, head, tail)
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return self.graph.digest()
+
+    def view(self, kind: str, split: Split, splitter: Splitter, *, max_side: int | None = None) -> GraphView:
+        return self._view(kind, split, splitter)
+
+    @functools.cached_property
+    def _view(self) -> Callable[[str, Split, Splitter], GraphView]:
+        """Views, each made once: masks over all nodes and edges are cheap to have and take a while to make."""
+
+        @functools.cache
+        def held_out(splitter: Splitter) -> HeldOut:
+            indexes = (self.index("node"), self.index("edge"))
+            return HeldOut(
+                *(np.array([splitter(index[i]) == "test" for i in range(len(index))], dtype=bool) for index in indexes)
+            )
+
+        return functools.cache(lambda kind, split, splitter: GraphView(self, kind, split, splitter, held_out(splitter)))
+
+    def _node_entry(self, node: int) -> Entry:
+        name = self.graph.names[node]
+        return Entry(node, name, f"text:{_digest(self.graph.attributes.content(node))}" if self._copied[node] else name)
+
+    @functools.cached_property
+    def _copied(self) -> np.ndarray:
+        """Whether a node's text stands at a few other nodes too."""
+        attributes, nodes = self.graph.attributes, range(len(self.graph))
+        digests = [_digest(attributes.content(node))[:16] if attributes.has(node) else "" for node in nodes]
+        _, places, counts = np.unique(digests, return_inverse=True, return_counts=True)
+        has_text = np.array([attributes.has(node) for node in nodes], dtype=bool)
+        return has_text & (counts[places] > 1) & (counts[places] <= _COPIES)
+
+    def _edge_entry(self, edge: int) -> Entry:
+        head, tail, relation = self.graph.edges[edge].tolist()
+        ends = [self.graph.names[head], self.graph.names[tail]]
+        parts = ends if self.graph.directed else sorted(ends)
+        if len(self.graph.relations) > 1:
+            parts = [parts[0], self.graph.relations[relation], parts[1]]
+        split = "" if self.graph.split is None else ("test" if self.graph.split[edge] else "train")
+        return Entry(edge, _json(parts), _json(sorted(ends)), split)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _json(names: list[str]) -> str:
+    # What json.dumps gives, without the encoder it would make for each of a million lists.
+    return f"[{','.join(map(encode_basestring, names))}]"
+
+
+def texts_of(names: Sequence[str], texts: Mapping[str, str]) -> Texts:
+    """The node texts, cleaned, in the order of the names; empty where `texts` has none."""
+    return Texts(Strings(clean(texts.get(name, "")) for name in names))
+
+
+def read_texts(path: str | Path) -> dict[str, str]:
+    """Node texts from a file, by node name.
+
+    `.json`: an object of texts, or of objects with `label` and `description` (as `entity2wikidata.json` has);
+    `.tsv` or `.txt`: a line a node, NAME TAB TEXT, further columns joined to the text.
+
+    Raises:
+        UsageError: the file is missing or is not of this form.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix != ".json":
+            rows = (line.split("\t") for line in text.split("\n") if line.strip())
+            return {name: ": ".join(filter(None, rest)) for name, *rest in rows}
+        return {str(name): _text(value) for name, value in dict(json.loads(text)).items()}
+    except OSError as error:
+        raise UsageError(f"texts={path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"texts={path} is not UTF-8 JSON or NAME TAB TEXT: {error}") from error
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ": ".join(str(value[key]) for key in ("label", "description") if value.get(key))
+    return "" if value is None else str(value)

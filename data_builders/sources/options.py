@@ -1,0 +1,34 @@
+"""The options of a source, `?name=value&...` in its spec: validated, with every error in one line."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssl4rl_core.configs import suggestion
+from ssl4rl_core.errors import UsageError
+
+
+class SourceOptions(BaseModel):
+    """What every source takes; a source with more options subclasses it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    license: str = Field(default="", description="SPDX identifier of the pictures' licence")
+
+    @classmethod
+    def read(cls, scheme: str, options: Mapping[str, str]) -> Self:
+        """The options of a spec.
+
+        Raises:
+            UsageError: an option is not known, or its value does not fit.
+        """
+        for name in options:
+            if name not in cls.model_fields:
+                raise UsageError(f"{scheme} sources have no option {name!r}{suggestion(name, cls.model_fields)}")
+        try:
+            return cls.model_validate_strings(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{scheme} option {where}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -1,0 +1,228 @@
+"""Graphs of torch-geometric's datasets, from raw files that are already on disk.
+
+torch-geometric takes seconds and hundreds of megabytes to import, and it writes beside what it reads. So it reads links
+to the raw files in a temporary folder, once; what the graph holds is kept as plain arrays in a cache folder, and every
+later opening, in every worker, reads those. Raw files that are pickles are read by torch-geometric alone.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import io
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from data_builders.atomic import write_whole
+from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
+from data_builders.sources.options import SourceOptions
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings, Texts
+from ssl4rl_core.graphs import clean
+
+_SPARSE = 0.2
+"""Features of which fewer are above zero, and none below, are bags of words."""
+
+
+class PyGOptions(SourceOptions):
+    """What follows the `?`."""
+
+    root: Path | None = Field(default=None, description="where the raw files lie, in any folder below")
+    download: bool = Field(default=False, description="let torch-geometric fetch the raw files that are missing")
+    texts: str = Field(default="", description="file of node texts by number, JSON or TSV")
+    vocabulary: str = Field(default="", description="file of the words of bag-of-words features, one a line")
+    graph: int | None = Field(default=None, ge=0, description="which graph of a dataset of several, from 0")
+
+
+class PyG(GraphSource):
+    """A graph of torch-geometric's datasets.
+
+    `pyg:Planetoid/Cora?root=DIR` names a dataset class and, where it takes one, its name argument; `pyg:KarateClub` a
+    class that needs neither. A directed graph stays directed; edge types become relations.
+    """
+
+    scheme = "pyg"
+    example = "pyg:Planetoid/Cora?root=data"
+
+    @classmethod
+    def open(cls, where: str, **options: str) -> Self:
+        chosen = PyGOptions.read(cls.scheme, options)
+        title, _, argument = where.partition("/")
+        if title == "TAGDataset":
+            raise UsageError(f"pyg:{where} wraps another dataset: name that one and give its node texts by texts=FILE")
+        if chosen.root is not None and not chosen.root.is_dir():
+            raise UsageError(f"pyg: root={chosen.root} is no folder")
+        cached = _cache_folder() / f"{_key(title, argument, chosen)}.npz"
+        if not cached.is_file():
+            arrays = _arrays(_load(title, argument, chosen), f"pyg:{where}")
+            packed = io.BytesIO()
+            np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(cached, packed.getvalue())
+        with np.load(cached, allow_pickle=False) as arrays:
+            graph = _graph(dict(arrays), chosen)
+        return cls(graph, f"pyg:{where}", chosen.license)
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "ssl4rl" / "pyg-1"
+
+
+def _key(title: str, argument: str, options: PyGOptions) -> str:
+    """What the cached arrays depend on; raw files by name, size and time, as make does."""
+    files, root = [], options.root
+    if root is not None:
+        stats = ((path.relative_to(root).as_posix(), path.stat()) for path in root.rglob("*") if path.is_file())
+        files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    key = json.dumps([title, argument, options.graph, str(root and root.resolve()), files])
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _load(title: str, argument: str, options: PyGOptions) -> Any:
+    """The one graph, as torch-geometric's `Data`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torch_geometric.datasets as datasets
+    except ImportError as error:
+        raise MissingExtra(f"pyg:{title}", "graph", error) from error
+    dataset_class = getattr(datasets, title, None)
+    if not (title in datasets.__all__ and isinstance(dataset_class, type)):
+        raise UsageError(f"pyg: torch-geometric has no dataset {title!r}")
+    takes = inspect.signature(dataset_class.__init__).parameters
+    arguments = _named(title, argument, takes) if argument else {}
+    with tempfile.TemporaryDirectory(prefix="ssl4rl-pyg-") as staging:
+        if "root" in takes:
+            if options.root is None and not options.download:
+                raise UsageError(f"pyg:{title} needs root=DIR, where its raw files lie, or download=true")
+            arguments["root"] = staging
+            dataset_class = _linking(dataset_class, Path(staging), argument, options)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+                dataset = dataset_class(**arguments)
+        except Ssl4rlError:
+            raise
+        except Exception as error:  # whatever a dataset's own code makes of an argument or of a damaged file
+            raise UsageError(f"pyg:{title}/{argument} failed to load: {type(error).__name__}: {error}") from error
+        if options.graph is None and len(dataset) != 1:
+            raise UsageError(f"pyg:{title} holds {len(dataset)} graphs: choose one by graph=N")
+        number = options.graph or 0
+        if number >= len(dataset):
+            raise UsageError(f"pyg:{title} holds {len(dataset)} graphs, numbered from 0: there is no graph {number}")
+        return dataset[number]
+
+
+def _named(title: str, argument: str, takes: Mapping[str, inspect.Parameter]) -> dict[str, str]:
+    """The argument by name: `name`, or else the only one that must be given besides the root."""
+    needed = [name for name, parameter in takes.items() if parameter.default is parameter.empty]
+    names = ["name"] if "name" in takes else [name for name in needed if name not in ("self", "root", "args", "kwargs")]
+    if len(names) != 1:
+        raise UsageError(f"pyg:{title}/{argument}: {title} takes no name: write pyg:{title}")
+    return {names[0]: argument}
+
+
+def _linking(dataset_class: type, staging: Path, argument: str, options: PyGOptions) -> type:
+    """The class with another `download`, which is called when raw files are missing: it links to those in `root`."""
+
+    def link(self: Any) -> None:
+        missing, root = [], options.root
+        for path in map(Path, self.raw_paths):
+            found = _find(root, path.relative_to(staging), argument) if root is not None else None
+            if found is None:
+                missing.append(path.relative_to(staging).as_posix())
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(found.resolve())
+        if missing and options.download:
+            dataset_class.download(self)  # pyright: ignore[reportAttributeAccessIssue]
+        elif missing:
+            raise UsageError(
+                f"pyg:{dataset_class.__name__}: {root} lacks {', '.join(missing)}: put them there (just the file names "
+                "in any folder below do, too), or add download=true"
+            )
+
+    return type(dataset_class.__name__, (dataset_class,), {"download": link})
+
+
+def _find(root: Path, place: Path, argument: str) -> Path | None:
+    """A raw file in its place under `root`, the only one of its name, or the one in a folder named so."""
+    if (root / place).exists():
+        return root / place
+    found = sorted(root.rglob(place.name))
+    if len(found) > 1:
+        found = [path for path in found if argument.casefold() in map(str.casefold, path.relative_to(root).parts)]
+    return found[0] if len(found) == 1 else None
+
+
+def _arrays(data: Any, spec: str) -> dict[str, np.ndarray]:
+    """What is used of a graph, as arrays that need no pickle: edges, and texts, bags or rows of the nodes."""
+    if not hasattr(data, "edge_index") or data.edge_index is None:
+        raise UsageError(f"{spec} has several kinds of nodes or no edges: not a graph of one kind of node")
+    edges = data.edge_index.numpy().T
+    relations = data.edge_type.numpy() if "edge_type" in data else np.zeros(len(edges), dtype=np.int64)
+    arrays = {
+        "edges": np.column_stack([edges, relations]).astype(np.int32),
+        "nodes": np.array(data.num_nodes),
+        "directed": np.array("edge_type" in data or not data.is_undirected()),
+    }
+    texts = next((data[key] for key in ("text", "raw_text", "raw_texts") if key in data), None)
+    if texts is not None:
+        strings = Strings(clean(str(text)) for text in texts)
+        return arrays | {"text": np.frombuffer(strings.bytes, dtype=np.uint8), "text_ends": strings.ends}
+    return arrays | _features(data.x)
+
+
+def _features(x: Any) -> dict[str, np.ndarray]:
+    if x is None:
+        return {}
+    rows = (x.to_dense() if x.layout is not x.new_empty(0).layout else x).numpy()
+    if rows.ndim != 2 or (rows.shape[0] == rows.shape[1] and np.array_equal(rows, np.eye(len(rows)))):
+        return {}  # a row of the identity only numbers its node
+    if rows.size and rows.min() >= 0 and (rows > 0).mean() < _SPARSE:
+        nodes, words = np.nonzero(rows)
+        ends = np.searchsorted(nodes, np.arange(len(rows) + 1))
+        return {"words": words.astype(np.int32), "word_ends": ends}
+    return {"rows": rows.astype(np.float32)}
+
+
+def _graph(arrays: dict[str, np.ndarray], options: PyGOptions) -> Graph:
+    names = [str(node) for node in range(int(arrays["nodes"]))]
+    edges = arrays["edges"]
+    kinds = int(edges[:, 2].max(initial=0)) + 1
+    return Graph(
+        Strings(names),
+        edges,
+        _attributes(arrays, names, options),
+        directed=bool(arrays["directed"]),
+        relations=[str(number) for number in range(kinds)] if kinds > 1 else [""],
+    )
+
+
+def _attributes(arrays: dict[str, np.ndarray], names: list[str], options: PyGOptions) -> Attributes:
+    if options.texts:
+        return texts_of(names, read_texts(options.texts))
+    if "text" in arrays:
+        return Texts(Strings.of(arrays["text"].tobytes(), arrays["text_ends"]))
+    if "words" in arrays:
+        return Bags(arrays["word_ends"], arrays["words"], _vocabulary(options, int(arrays["words"].max(initial=-1))))
+    return Numbers(arrays.get("rows", np.zeros((len(names), 0), dtype=np.float32)))
+
+
+def _vocabulary(options: PyGOptions, last: int) -> Strings | None:
+    if not options.vocabulary:
+        return None
+    try:
+        words = Path(options.vocabulary).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"vocabulary={options.vocabulary} cannot be read: {error}") from error
+    if len(words) <= last:
+        raise UsageError(f"vocabulary={options.vocabulary} has {len(words)} words, and features go up to {last}")
+    return Strings(clean(word, 64) for word in words)

@@ -1,0 +1,329 @@
+"""A graph in memory, as compact arrays, and what a sample of one split may see of it.
+
+Forty thousand nodes and ninety thousand edges take a few megabytes; nothing here is an object a node or an edge.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from ssl4rl_core.samples import Split
+from ssl4rl_core.sources import Source, Splitter, View
+
+_FRACTION_DIGITS = 3
+
+
+class Strings(Sequence[str]):
+    """Many texts in one block of bytes. Lone surrogates, which no file can hold, become question marks."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = [text.encode("utf-8", "replace") for text in texts]
+        self.ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        self.bytes = b"".join(encoded)
+
+    @classmethod
+    def of(cls, block: bytes, ends: np.ndarray) -> Self:
+        """The texts of a block whose text i lies in `block[ends[i]:ends[i + 1]]`."""
+        made = cls([])
+        made.bytes, made.ends = block, ends
+        return made
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, place: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.bytes[self.ends[place] : self.ends[place + 1]].decode()
+
+
+class Attributes(Protocol):
+    """What the nodes of a graph have: a text, a bag of words, or numbers."""
+
+    def has(self, node: int) -> bool:
+        """Whether the node has any."""
+        ...
+
+    def describe(self, nodes: Sequence[int], chars: int, rng: np.random.Generator) -> list[str]:
+        """One line a node of `chars` characters at most; what can be made equally long is."""
+        ...
+
+    def content(self, node: int) -> bytes:
+        """All of it, empty where there is none; equal for nodes that are alike."""
+        ...
+
+    def likeness(self, node: int, others: Sequence[int]) -> np.ndarray:
+        """How alike the others are to the node: the more, the higher."""
+        ...
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A text a node, each one clean line (`graphs.clean`)."""
+
+    texts: Strings
+
+    def has(self, node: int) -> bool:
+        return bool(self.texts.ends[node + 1] > self.texts.ends[node])
+
+    def describe(self, nodes: Sequence[int], chars: int, rng: np.random.Generator) -> list[str]:
+        return [clip(self.texts[node], chars) for node in nodes]
+
+    def content(self, node: int) -> bytes:
+        return self.texts[node].encode()
+
+    def likeness(self, node: int, others: Sequence[int]) -> np.ndarray:
+        return _overlaps(set(self.texts[node].casefold().split()), [self.texts[o].casefold().split() for o in others])
+
+
+@dataclass(frozen=True)
+class Bags:
+    """A bag of words a node, in compressed rows: those of node i are `words[ends[i]:ends[i + 1]]`, ascending.
+
+    Words are shown by name where there is a vocabulary, by number otherwise. Nodes described together show equally
+    many, drawn at random, since the size of a bag is a property of the node that needs no reading.
+    """
+
+    ends: np.ndarray
+    words: np.ndarray
+    vocabulary: Strings | None = None
+
+    def has(self, node: int) -> bool:
+        return bool(self.ends[node + 1] > self.ends[node])
+
+    def describe(self, nodes: Sequence[int], chars: int, rng: np.random.Generator) -> list[str]:
+        bags = [self._bag(node) for node in nodes]
+        count = min(min(map(len, bags), default=0), max(1, chars // (8 if self.vocabulary else 6)))
+        return [self._named(np.sort(bag[rng.permutation(len(bag))[:count]])) for bag in bags]
+
+    def _named(self, words: np.ndarray) -> str:
+        if self.vocabulary is None:
+            return ("features " if len(words) else "") + " ".join(map(str, words.tolist()))
+        return " ".join(self.vocabulary[word] for word in words.tolist())
+
+    def content(self, node: int) -> bytes:
+        return self._bag(node).astype("<i4").tobytes()
+
+    def likeness(self, node: int, others: Sequence[int]) -> np.ndarray:
+        return _overlaps(set(self._bag(node).tolist()), [self._bag(other).tolist() for other in others])
+
+    def _bag(self, node: int) -> np.ndarray:
+        return self.words[self.ends[node] : self.ends[node + 1]]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A row of numbers a node; as many are shown as fit, the same ones for every node."""
+
+    rows: np.ndarray
+
+    def has(self, node: int) -> bool:
+        return self.rows.shape[1] > 0
+
+    def describe(self, nodes: Sequence[int], chars: int, rng: np.random.Generator) -> list[str]:
+        shown = self.rows[list(nodes), : max(1, chars // (_FRACTION_DIGITS + 5))]
+        return [" ".join(f"{number:.{_FRACTION_DIGITS}g}" for number in row) for row in shown.tolist()]
+
+    def content(self, node: int) -> bytes:
+        return self.rows[node].astype("<f4").tobytes()
+
+    def likeness(self, node: int, others: Sequence[int]) -> np.ndarray:
+        return -np.linalg.norm(self.rows[list(others)] - self.rows[node], axis=1)
+
+
+def clip(text: str, chars: int) -> str:
+    """The text, or as many whole words of it as `chars` characters hold, or that much of its first word."""
+    if len(text) <= chars:
+        return text
+    return text[: chars + 1].rpartition(" ")[0] or text[:chars]
+
+
+def _overlaps(words: set, others: Iterable[Iterable]) -> np.ndarray:
+    """Jaccard index of each of the others with `words`."""
+    return np.array([len(words & other) / max(1, len(words | other)) for other in map(set, others)])
+
+
+class Graph:
+    """Nodes 0..n-1 with names and attributes, and edges 0..m-1, each once, with head, tail and relation.
+
+    An undirected edge has its lower end as head. A self-loop is an edge, and nobody's neighbour.
+    """
+
+    def __init__(
+        self,
+        names: Strings,
+        edges: np.ndarray,
+        attributes: Attributes,
+        *,
+        directed: bool,
+        relations: Sequence[str] = ("",),
+        split: np.ndarray | None = None,
+    ) -> None:
+        """
+        Args:
+            edges: integers of shape (m, 3): head, tail, relation. Doubles become one.
+            split: integers of shape (m,): 1 where an edge belongs to the source's own test split; of doubles, one
+                that does decides. None where the source has no split of its own.
+        """
+        self.names, self.attributes, self.directed, self.relations = names, attributes, directed, tuple(relations)
+        edges = np.asarray(edges, dtype=np.int64).reshape(-1, 3)
+        if not directed:
+            edges = np.column_stack([edges[:, :2].min(axis=1), edges[:, :2].max(axis=1), edges[:, 2]])
+        unique, place = np.unique(edges, axis=0, return_inverse=True)
+        self.edges = unique.astype(np.int32)
+        self.split: np.ndarray | None = None
+        if split is not None:
+            self.split = np.zeros(len(unique), dtype=np.int8)
+            np.maximum.at(self.split, place.reshape(-1), np.asarray(split, dtype=np.int8))
+        self._lay_rows()
+
+    def _lay_rows(self) -> None:
+        """Each node's neighbours in ascending order, in compressed rows, with the edges that lead there."""
+        proper = np.flatnonzero(self.edges[:, 0] != self.edges[:, 1])
+        ends = self.edges[proper]
+        starts = np.concatenate([ends[:, 0], ends[:, 1]])
+        others = np.concatenate([ends[:, 1], ends[:, 0]])
+        order = np.lexsort((others, starts))
+        self.neighbour = others[order]
+        self.edge = np.concatenate([proper, proper])[order].astype(np.int32)
+        self.row = starts[order]
+        self.rows = np.searchsorted(self.row, np.arange(len(self) + 1))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def size(self) -> int:
+        """The number of edges."""
+        return len(self.edges)
+
+    def arcs(self, node: int) -> slice:
+        """Where the node's neighbours stand in `neighbour` and `edge`; one of several edges away stands there often."""
+        return slice(self.rows[node], self.rows[node + 1])
+
+    def joined(self, node: int, other: int) -> bool:
+        """Whether an edge of any relation and direction joins the two."""
+        row = self.neighbour[self.arcs(node)]
+        place = np.searchsorted(row, other)
+        return bool(place < len(row) and row[place] == other)
+
+    @functools.cached_property
+    def pairs(self) -> np.ndarray:
+        """A number for the two ends of each edge, the same in both directions."""
+        ends = self.edges[:, :2].astype(np.int64)
+        return ends.min(axis=1) * len(self) + ends.max(axis=1)
+
+    @functools.cached_property
+    def relation_counts(self) -> np.ndarray:
+        """How many edges each relation has."""
+        return np.bincount(self.edges[:, 2], minlength=len(self.relations))
+
+    def digest(self) -> str:
+        """A hash of all it holds, the same on every machine."""
+        whole = hashlib.blake2b(digest_size=16)
+        for part in (self.names.ends.astype("<i8").tobytes(), self.names.bytes, self.edges.astype("<i4").tobytes()):
+            whole.update(part)
+        if self.split is not None:
+            whole.update(self.split.tobytes())
+        whole.update(repr((self.directed, self.relations, type(self.attributes).__name__)).encode())
+        for node in range(len(self)):
+            content = self.attributes.content(node)
+            whole.update(len(content).to_bytes(8, "little") + content)
+        return whole.hexdigest()
+
+
+class HasGraph(Source):
+    """A source of the nodes and edges of one graph."""
+
+    graph: Graph
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which nodes and edges belong to the test split: booleans of shape (n,) and (m,)."""
+
+    nodes: np.ndarray
+    edges: np.ndarray
+
+
+class GraphView(View):
+    """The graph as a sample of one split may see it.
+
+    In training it has neither the texts of held-out nodes nor held-out edges, nor any edge between the ends of one:
+    the same fact is often told by several. A test sample sees all; what it is asked about, the task leaves out.
+    """
+
+    def __init__(self, source: HasGraph, kind: str, split: Split, splitter: Splitter, held_out: HeldOut) -> None:
+        super().__init__(source, kind, split, splitter)
+        self.graph = graph = source.graph
+        training = split == "train"
+        self._hidden_nodes = held_out.nodes if training else np.zeros(len(graph), dtype=bool)
+        self._hidden_edges = np.isin(graph.pairs, graph.pairs[held_out.edges] if training else [])
+        self._own_nodes = held_out.nodes != training
+        self._open_arcs = ~self._hidden_edges[graph.edge]
+        self._degrees = np.bincount(graph.row[self._open_arcs], minlength=len(graph))
+
+    def has_text(self, node: int) -> bool:
+        """Whether the node has attributes, and they may be seen."""
+        return not self._hidden_nodes[node] and self.graph.attributes.has(node)
+
+    @functools.cached_property
+    def any_text(self) -> bool:
+        """Whether any node has attributes that may be seen."""
+        return any(self.has_text(node) for node in range(len(self.graph)))
+
+    def describe(self, nodes: Sequence[int], chars: int, rng: np.random.Generator) -> list[str]:
+        """A line on each node, of `chars` characters at most; empty where there is nothing to see."""
+        seen = [node for node in nodes if self.has_text(node)]
+        lines = dict(zip(seen, self.graph.attributes.describe(seen, chars, rng), strict=True)) if seen else {}
+        return [lines.get(node, "") for node in nodes]
+
+    def shows(self, edge: int) -> bool:
+        """Whether the edge may be seen."""
+        return not self._hidden_edges[edge]
+
+    def arcs(self, node: int) -> tuple[np.ndarray, np.ndarray]:
+        """The node's neighbours, ascending, one of several edges away as often, and the edges that lead there."""
+        row = self.graph.arcs(node)
+        seen = self._open_arcs[row]
+        return self.graph.neighbour[row][seen], self.graph.edge[row][seen]
+
+    def degree(self, node: int) -> int:
+        """How many edges of the node may be seen, self-loops left out."""
+        return int(self._degrees[node])
+
+    @functools.cached_property
+    def own_nodes(self) -> np.ndarray:
+        """The nodes of this split that have attributes: what a question on attributes may be asked about."""
+        return np.array([n for n in np.flatnonzero(self._own_nodes).tolist() if self.has_text(n)], dtype=np.int64)
+
+    @functools.cached_property
+    def _by_degree(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self._degrees, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        return order, rank
+
+    def of_like_degree(self, node: int, rng: np.random.Generator, reach: int = 32) -> int:
+        """A node, drawn among those of the same degree, or where they are few, the `reach` next ones either way."""
+        order, rank = self._by_degree
+        degree, place = self._degrees[node], int(rank[node])
+        first = int(np.searchsorted(self._degrees, degree, sorter=order))
+        last = int(np.searchsorted(self._degrees, degree, side="right", sorter=order))
+        if last - first < reach:
+            first, last = max(0, place - reach), min(len(order), place + reach + 1)
+        return int(order[rng.integers(first, last)])
+
+    @functools.cached_property
+    def _by_relation(self) -> tuple[np.ndarray, np.ndarray]:
+        seen = np.flatnonzero(~self._hidden_edges)
+        relations = self.graph.edges[seen, 2]
+        ends = np.cumsum([0, *np.bincount(relations, minlength=len(self.graph.relations))])
+        return seen[np.argsort(relations, kind="stable")], ends
+
+    def end_of(self, relation: int, rng: np.random.Generator, *, tail: bool = True) -> int:
+        """The tail, or the head, of a random edge of the relation; there must be one that may be seen."""
+        edges, ends = self._by_relation
+        return int(self.graph.edges[edges[rng.integers(ends[relation], ends[relation + 1])], int(tail)])
