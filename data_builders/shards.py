@@ -1,0 +1,137 @@
+"""Shards: a tar of samples that is the same bytes wherever it is written, and the sidecar that vouches for it."""
+
+import hashlib
+import os
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_builders.atomic import partial_path, write_whole
+from data_builders.encoding import EXTENSIONS, encode
+from data_builders.plan import BuildOptions, Plan, Unit
+from ssl4rl_core.samples import Sample, Split
+
+# Where more right answers differ than this, counting each tells nobody anything.
+MOST_ANSWERS = 64
+
+
+class Sidecar(BaseModel):
+    """What a shard holds. A shard without samples has a sidecar, and no tar."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: str
+    split: Split
+    shard: str
+    """The tar's name without its extension."""
+    samples: int
+    bytes: int
+    """The tar's size."""
+    sha256: str
+    """Of the tar; empty where there is none."""
+    skips: dict[str, int]
+    """Items left out, wholly or for some of their variants, by reason."""
+    answers: dict[str, int]
+    """Samples by right answer; empty where more than 64 differ."""
+
+
+class ShardWriter:
+    """One shard of one config, while it is written. Leaving the `with` block unfinished removes what was written."""
+
+    def __init__(self, out: Path, config: str, unit: Unit, options: BuildOptions) -> None:
+        self._config, self._unit, self._options = config, unit, options
+        self._path = out / config / f"{unit.name}.tar"
+        self._partial = partial_path(self._path)
+        self._file = _HashedFile(self._partial)
+        self._answers: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def add(self, position: int, sample: Sample) -> None:
+        """Append a sample of the item at `position`; positions come in order, and an item's variants too.
+
+        Raises:
+            Skip: a picture cannot be encoded.
+        """
+        key = f"{position:09d}-{sample.record.variant:05d}"
+        extension = EXTENSIONS[self._options.image_format]
+        pictures = [encode(image, self._options.image_format, self._options.quality) for image in sample.images]
+        for number, picture in enumerate(pictures):
+            self._member(f"{key}.{number:02d}.{extension}", picture)
+        self._member(f"{key}.json", sample.record.model_dump_json().encode())
+        self._answers[sample.record.answer_text] += 1
+
+    def finish(self, skips: Counter[str]) -> None:
+        """End the tar, put it in its place, and its sidecar after it."""
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._file.write(bytes(-self._file.tell() % tarfile.RECORDSIZE))
+        self._file.sync()
+        samples = self._answers.total()
+        if samples:
+            self._partial.replace(self._path)
+        sidecar = Sidecar(
+            config=self._config,
+            split=self._unit.split,
+            shard=self._unit.name,
+            samples=samples,
+            bytes=self._file.tell() if samples else 0,
+            sha256=self._file.digest.hexdigest() if samples else "",
+            skips=dict(sorted(skips.items())),
+            answers=dict(sorted(self._answers.items())) if len(self._answers) <= MOST_ANSWERS else {},
+        )
+        write_whole(self._path.with_suffix(".json"), sidecar.model_dump_json().encode() + b"\n")
+
+    def _member(self, name: str, data: bytes) -> None:
+        # Plain USTAR holds only what is put into it, and TarInfo has mode 0644, time 0 and no owner unless told.
+        # In one piece: TarFile.addfile would write, and hash, each member in four.
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        self._file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+class _HashedFile:
+    """A new file, written from front to end and hashed on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_sidecar(out: Path, config: str, unit: Unit) -> Sidecar | None:
+    """The sidecar of a finished shard; None where the shard is not finished."""
+    path = out / config / f"{unit.name}.json"
+    try:
+        sidecar = Sidecar.model_validate_json(path.read_bytes())
+        size = path.with_suffix(".tar").stat().st_size if sidecar.samples else 0
+    except (FileNotFoundError, ValidationError):
+        return None
+    return sidecar if size == sidecar.bytes else None
+
+
+def read_sidecars(out: Path, plan: Plan, unit: Unit) -> list[Sidecar] | None:
+    """The sidecars of a unit, one a config; None where any of its shards is not finished."""
+    sidecars = [read_sidecar(out, config, unit) for config in plan.configs_of(unit.kind)]
+    finished = [sidecar for sidecar in sidecars if sidecar is not None]
+    return finished if len(finished) == len(sidecars) else None

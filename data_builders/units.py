@@ -1,0 +1,63 @@
+"""Doing a unit of work: one decode of each item, one shard for each config."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data_builders.plan import Plan, Unit
+from data_builders.renderer import Renderer
+from data_builders.shards import ShardWriter
+from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.samples import Item, Split
+from ssl4rl_core.sources import Source
+from ssl4rl_core.tasks import Skip
+
+Tick = Callable[[int, int], None]
+"""Called after each item with the unit's items and samples so far; may raise, which ends the unit."""
+
+
+class Worker:
+    """Does units of a plan, from a source and with tasks of its own process."""
+
+    def __init__(self, plan: Plan, out: Path, source: Source, configs: Sequence[TaskConfig]) -> None:
+        self._plan, self._out = plan, out
+        self._configs = configs
+        self._renderer = Renderer(source, plan.options)
+
+    def do(self, unit: Unit, tick: Tick) -> None:
+        """Write the unit's shards. Doing it again, or elsewhere, writes the same bytes."""
+        with contextlib.ExitStack() as stack:
+            shards = [
+                (config, stack.enter_context(ShardWriter(self._out, config.name, unit, self._plan.options)), Counter())
+                for config in self._configs
+                if config.task.kind == unit.kind
+            ]
+            samples = 0
+            entries = unit.entries(self._renderer.source, self._plan.options.splitter)
+            for done, entry in enumerate(entries, 1):
+                try:
+                    item = self._renderer.load(unit.kind, entry)
+                except Skip as skip:
+                    for _, _, skips in shards:
+                        skips[str(skip)] += 1
+                else:
+                    samples += sum(self._ask(config, item, unit.split, shard, skips) for config, shard, skips in shards)
+                tick(done, samples)
+            for _, shard, skips in shards:
+                shard.finish(skips)
+
+    def _ask(self, config: TaskConfig, item: Item, split: Split, shard: ShardWriter, skips: Counter[str]) -> int:
+        """Write an item's samples of one config, and count the item once for each reason that kept one out."""
+        written, reasons = 0, set()
+        for sample in self._renderer.samples(config, item, split):
+            if isinstance(sample, Skip):
+                reasons.add(str(sample))
+                continue
+            try:
+                shard.add(item.position, sample)
+                written += 1
+            except Skip as skip:
+                reasons.add(str(skip))
+        skips.update(reasons)
+        return written

@@ -1,0 +1,95 @@
+"""`ssl4rl build`: a dataset of questions from a source."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import data_builders
+from data_builders.encoding import ImageFormat
+from data_builders.layout import Layout
+from data_builders.plan import BuildOptions
+from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.inspect_command import summary
+from ssl4rl_core.cli.tables import JsonOption, show
+
+_USUAL = BuildOptions()
+
+
+def _option(name: str, **settings: Any) -> Any:
+    """A flag for a field of `BuildOptions`, which says what it means and what it is by default."""
+    field = BuildOptions.model_fields[name]
+    return typer.Option(f"--{name.replace('_', '-')}", help=field.description, **settings)
+
+
+@app.command("build")
+def build(
+    task: Annotated[
+        list[str],
+        typer.Option(metavar="NAME[:LEVEL][?param=value&...]", help="May be repeated; no level: easy, medium, hard."),
+    ],
+    source: Annotated[str, typer.Option(metavar="KIND:WHERE", help="Where the items come from; see 'ssl4rl sources'.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or one where this build was begun.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes. The output does not depend on it.")] = 1,
+    engine: Annotated[Literal["local"], typer.Option(help="What runs the workers.")] = "local",
+    seed: Annotated[int, _option("seed")] = _USUAL.seed,
+    limit: Annotated[int, _option("limit", metavar="ITEMS")] = _USUAL.limit,
+    variants: Annotated[int, _option("variants")] = _USUAL.variants,
+    balance: Annotated[bool, _option("balance")] = _USUAL.balance,
+    max_side: Annotated[int, _option("max_side", metavar="PX")] = _USUAL.max_side,
+    image_format: Annotated[ImageFormat, _option("image_format")] = _USUAL.image_format,
+    quality: Annotated[int, _option("quality")] = _USUAL.quality,
+    layout: Annotated[Layout, _option("layout")] = _USUAL.layout,
+    shard_size: Annotated[int, _option("shard_size", metavar="ITEMS")] = _USUAL.shard_size,
+    test_fraction: Annotated[float, _option("test_fraction")] = _USUAL.test_fraction,
+    on_error: Annotated[Literal["stop", "skip"], _option("on_error")] = _USUAL.on_error,
+    license: Annotated[str, _option("license", metavar="SPDX")] = _USUAL.license,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a dataset of questions with checkable answers.
+
+    [bold]ssl4rl build --task rotation --task jigsaw:hard --source folder:photos --out data/photos --workers 8[/bold]
+
+    Run again after an interruption, the same command finishes what is missing. The same command always writes the same
+    bytes, on any number of workers.
+    """
+    options = {name: value for name, value in locals().items() if name in BuildOptions.model_fields}
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        with _bar(console) as bar:
+            step = bar.add_task("", total=None, samples=0, rate="?")
+
+            def report(now: data_builders.Progress) -> None:
+                bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=_rate(bar, now))
+
+            data_builders.build(task, source, out, workers=workers, progress=report, **options)
+    except KeyboardInterrupt:
+        console.print(f"interrupted: run the same command again to finish what is missing in {out}", markup=False)
+        raise typer.Exit(130) from None
+    show(summary(data_builders.inspect(out), as_json=as_json), as_json=as_json)
+    if not as_json:
+        Console(soft_wrap=True, highlight=False).print(
+            f"\nbuilt in {out}; what is in it: ssl4rl inspect {out}", markup=False
+        )
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("building"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("items"),
+        TextColumn("{task.fields[samples]} samples, {task.fields[rate]} a second"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _rate(bar: Progress, now: data_builders.Progress) -> str:
+    elapsed = bar.tasks[0].elapsed
+    return f"{now.samples / elapsed:.3g}" if elapsed else "?"

@@ -1,0 +1,86 @@
+"""`ssl4rl inspect`: what a build holds."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+
+import data_builders
+from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.tables import JsonOption, show
+
+
+@app.command("inspect")
+def inspect(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'ssl4rl build' wrote.")],
+    samples: Annotated[int, typer.Option("--show", metavar="N", min=0, help="Also show N samples of each split.")] = 0,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every shard and compare its hash.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a build holds, and what it left out: [bold]ssl4rl inspect data/photos --show 2[/bold]"""
+    lines = data_builders.inspect(directory, verify=verify)
+    shown = show_samples(directory, samples) if samples else []
+    if as_json and samples:
+        print(json.dumps({"splits": lines, "samples": shown}, indent=2, ensure_ascii=False))
+        return
+    show(summary(lines, as_json=as_json), as_json=as_json)
+    if as_json:
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for sample in shown:
+        console.print(f"\n{sample['config']} {sample['split']}: {sample['item']}", style="bold", markup=False)
+        console.print(sample["question"], markup=False)
+        console.print(f"answer: {sample['answer']}; pictures: {', '.join(sample['pictures']) or 'none'}", markup=False)
+    if verify:
+        console.print("\nall shards are what was built")
+
+
+def show_samples(directory: Path, count: int) -> list[dict[str, Any]]:
+    """The first samples of each config and split: item, question, answer, sizes of the pictures."""
+    built = data_builders.BuiltSamples(directory)
+    rows = []
+    for config in built.configs:
+        for split in ("train", "test"):
+            for index in range(min(count, built.size(config, split))):
+                sample = built.sample(config, split, index)
+                rows.append(
+                    {
+                        "config": config,
+                        "split": split,
+                        "item": sample.record.item,
+                        "question": sample.record.question,
+                        "answer": sample.record.answer_text,
+                        "pictures": [f"{image.width} x {image.height}" for image in sample.images],
+                    }
+                )
+    return rows
+
+
+def summary(lines: list[dict[str, Any]], *, as_json: bool) -> list[dict[str, Any]]:
+    """The lines of `data_builders.inspect`, for machines as they are and for people in short."""
+    if as_json:
+        return lines
+    return [
+        {
+            "config": line["config"],
+            "split": line["split"],
+            "samples": line["samples"],
+            "size": decimal(line["bytes"]),
+            "shards": line["shards"],
+            "chance": f"{100 * line['chance']:.3g} %",
+            "answers": _answers(line["answers"], line["samples"]),
+            "left out": ", ".join(f"{items} {reason}" for reason, items in line["skips"].items()) or "none",
+        }
+        for line in lines
+    ]
+
+
+def _answers(answers: dict[str, int], samples: int) -> str:
+    """How many right answers there are, and the shares of the rarest and the most frequent: "4: 16-35 %"."""
+    if not answers:
+        return "many" if samples else "none"
+    low, high = (100 * count / samples for count in (min(answers.values()), max(answers.values())))
+    return f"{len(answers)}: {low:.0f}-{high:.0f} %"

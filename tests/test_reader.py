@@ -1,0 +1,194 @@
+"""Reading a build back, rendering the same without one, and shards that somebody changed."""
+
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_builders import BuiltSamples, LiveSamples, build
+from ssl4rl_core import Skip, Ssl4rlError, UsageError
+from ssl4rl_core.samples import SampleSet, Split
+from ssl4rl_core.testing.memory import MemorySource
+
+CONFIGS = ["rotation:medium", "jigsaw:easy", "position:hard"]
+
+
+def pictures(count: int = 30) -> MemorySource:
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
+    return MemorySource({f"{n}": Image.fromarray(pixels).resize((120, 90)) for n, pixels in enumerate(coarse)})
+
+
+def every_sample(samples: SampleSet, config: str):
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        for index in range(samples.size(config, split)):
+            try:
+                yield samples.sample(config, split, index)
+            except Skip:
+                continue
+
+
+@pytest.mark.parametrize("options", [{}, {"variants": 3, "balance": True}, {"layout": "composite", "seed": 4}])
+def test_a_build_holds_what_is_rendered_on_the_fly(options, tmp_path):
+    options = {"max_side": 80, "test_fraction": 0.2, "image_format": "png", **options}
+    build(CONFIGS, pictures(), tmp_path, shard_size=7, **options)
+    built, live = BuiltSamples(tmp_path), LiveSamples(pictures(), CONFIGS, **options)
+    assert built.configs == live.configs == ["rotation-medium", "jigsaw-easy", "position-hard"]
+    for config in built.configs:
+        pairs = list(zip(every_sample(built, config), every_sample(live, config), strict=True))
+        assert len(pairs) == 30 * options.get("variants", 1)
+        for stored, rendered in pairs:
+            assert stored.record == rendered.record
+            assert [image.tobytes() for image in stored.images] == [image.tobytes() for image in rendered.images]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("built")
+    build(["rotation:medium"], pictures(), out, test_fraction=0)
+    return out
+
+
+def test_samples_come_in_any_order_and_travel_to_another_process(built):
+    samples = BuiltSamples(built)
+    expected = [sample.record for sample in every_sample(samples, "rotation-medium")]
+    again = pickle.loads(pickle.dumps(samples))
+    order = np.random.default_rng(0).permutation(30).tolist()
+    assert [again.sample("rotation-medium", "train", n).record for n in order] == [expected[n] for n in order]
+
+
+def test_an_item_is_loaded_once_for_all_that_is_asked_of_it():
+    loaded = []
+
+    class Counting(MemorySource):
+        def load(self, kind, entry, *, max_side=None):
+            loaded.append(entry.id)
+            return super().load(kind, entry, max_side=max_side)
+
+    source = Counting({"a": pictures(1)._images["0"]})
+    live = LiveSamples(source, ["rotation:paper", "position:paper"], variants=4, test_fraction=0)
+    for config in live.configs:
+        for index in range(live.size(config, "train")):
+            live.sample(config, "train", index)
+    assert loaded == ["a"]
+
+
+@pytest.mark.parametrize("make", [BuiltSamples, lambda out: LiveSamples(pictures(), ["rotation:medium"])])
+def test_what_is_not_there_is_named(make, built):
+    samples = make(built)
+    with pytest.raises(UsageError, match=r"no config 'jigsaw-easy'.*rotation-medium"):
+        samples.size("jigsaw-easy", "train")
+    with pytest.raises(IndexError, match="rotation-medium has"):
+        samples.sample("rotation-medium", "train", 10_000)
+
+
+def test_an_unfinished_build_is_told_from_none(built, tmp_path):
+    with pytest.raises(UsageError, match=r"no build in .*'ssl4rl build' makes one"):
+        BuiltSamples(tmp_path)
+    (tmp_path / "plan.json").write_bytes((built / "plan.json").read_bytes())
+    with pytest.raises(Ssl4rlError, match=r"is not finished: run the 'ssl4rl build' command that began it again"):
+        BuiltSamples(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(Ssl4rlError, match="is not a manifest of this version"):
+        BuiltSamples(tmp_path)
+
+
+KEY = "000000000-00000"
+Members = list[tuple[tarfile.TarInfo, bytes]]
+
+
+def member(name: str, data: bytes = b"{}", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, data
+
+
+def replaced(members: Members, name: str, data: bytes) -> Members:
+    return [member(info.name, data if info.name == name else old) for info, old in members]
+
+
+def bomb(members: Members) -> Members:
+    """A small JPEG that says it is 30,000 pixels wide and high."""
+    data = bytearray(next(data for info, data in members if info.name == f"{KEY}.00.jpg"))
+    sides = data.index(b"\xff\xc0") + 5
+    data[sides : sides + 4] = 2 * (30_000).to_bytes(2, "big")
+    return replaced(members, f"{KEY}.00.jpg", bytes(data))
+
+
+TAMPERED: dict[str, tuple[Callable[[Members], Members], str]] = {
+    "a pickle": (lambda members: [*members, member(f"{KEY}.pyd", pickle.dumps([1]))], r"a member called '\S+\.pyd'"),
+    "a way out": (lambda members: [member(f"../{KEY}.json"), *members], r"a member called '\.\./"),
+    "an absolute path": (lambda members: [member("/etc/passwd"), *members], "a member called '/etc/passwd'"),
+    "a symlink": (
+        lambda members: [member(f"{KEY}.json", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), *members[3:]],
+        "not a plain file",
+    ),
+    "a hard link": (
+        lambda members: [member(f"{KEY}.json", b"", type=tarfile.LNKTYPE, linkname="x"), *members[3:]],
+        "not a plain file",
+    ),
+    "a device": (lambda members: [member(f"{KEY}.json", b"", type=tarfile.CHRTYPE), *members], "not a plain file"),
+    "an extended header": (lambda members: [member("x", type=tarfile.XHDTYPE), *members], "not a plain file"),
+    "a missing picture": (lambda members: members[1:], "members missing"),
+    "a missing sample": (lambda members: members[3:], "29 samples of 30"),
+    "a foreign record": (lambda members: replaced(members, f"{KEY}.json", b'{"answer": 1}'), "a record"),
+    "a broken picture": (lambda members: replaced(members, f"{KEY}.00.jpg", b"GIF89a"), "a picture that cannot be"),
+    "a bomb": (bomb, "a picture that cannot be read"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_shard_that_was_changed_is_refused_by_name(how, built, tmp_path):
+    change, complaint = TAMPERED[how]
+    shard = copy_of(built, tmp_path)
+    with tarfile.open(shard) as tar:
+        members: Members = [member(info.name, tar.extractfile(info).read()) for info in tar]  # pyright: ignore[reportOptionalMemberAccess]
+    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for info, data in change(members):
+            tar.addfile(info, io.BytesIO(data))
+    refused(tmp_path, complaint)
+
+
+@pytest.mark.parametrize("keep", [0, 700, 5000])
+def test_a_shard_that_was_cut_is_refused(keep, built, tmp_path):
+    shard = copy_of(built, tmp_path)
+    shard.write_bytes(shard.read_bytes()[:keep])
+    refused(tmp_path, "a broken or missing header|larger than the shard")
+
+
+def test_a_shard_that_claims_ten_gibibytes_is_refused_at_once(built, tmp_path):
+    shard = copy_of(built, tmp_path)
+    data = shard.read_bytes()
+    header = tarfile.TarInfo(f"{KEY}.00.jpg")
+    header.size = 10 * 2**30
+    shard.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + data[512:])
+    refused(tmp_path, "larger than the shard")
+
+
+def test_a_lost_shard_is_named(built, tmp_path):
+    copy_of(built, tmp_path).unlink()
+    with pytest.raises(Ssl4rlError, match=r"cannot read .*train-00000-of-00001\.tar: No such file"):
+        BuiltSamples(tmp_path).sample("rotation-medium", "train", 0)
+
+
+def copy_of(built: Path, folder: Path) -> Path:
+    """A copy of the build; returns its one shard."""
+    (folder / "rotation-medium").mkdir()
+    for path in (built / "manifest.json", *(built / "rotation-medium").iterdir()):
+        (folder / path.relative_to(built)).write_bytes(path.read_bytes())
+    return folder / "rotation-medium" / "train-00000-of-00001.tar"
+
+
+def refused(folder: Path, complaint: str) -> None:
+    with pytest.raises(Ssl4rlError, match=complaint) as error:
+        BuiltSamples(folder).sample("rotation-medium", "train", 0)
+    assert "train-00000-of-00001.tar was changed after it was built" in str(error.value)
+    assert "\n" not in str(error.value)
