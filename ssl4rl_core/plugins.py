@@ -96,8 +96,10 @@ class Registry:
                 for task in _flat(manager.hook.ssl4rl_tasks()):
                     self.add_task(task, plugin)
                 for source in _flat(manager.hook.ssl4rl_sources()):
+                    _check_class(source, Source, "ssl4rl_sources")
                     self._add(self.sources, "source", source.scheme, source, plugin)
                 for response_format in _flat(manager.hook.ssl4rl_formats()):
+                    _check_class(response_format, ResponseFormat, "ssl4rl_formats")
                     self._add(self.formats, "format", response_format.name, response_format(), plugin)
         except _PluginFailure as failure:
             plugin.error = str(failure)
@@ -105,20 +107,20 @@ class Registry:
 
     def add_task(self, task: type[Task], plugin: Plugin) -> None:
         """Register one task class, or raise Ssl4rlError with what is wrong with it."""
-        if not (isinstance(task, type) and issubclass(task, Task)):
-            raise Ssl4rlError(f"ssl4rl_tasks must return Task classes, got {task!r}")
+        _check_class(task, Task, "ssl4rl_tasks")
         if problems := task.problems():
             raise Ssl4rlError(f"{task.__name__}: " + "; ".join(problems))
         self._add(self.tasks, "task", task.name, task(), plugin)
 
     def add_commands(self, app: Any) -> None:
-        """Let plugins add their commands to the command line."""
-        for plugin, manager in self._commands:
+        """Let plugins add their commands to the command line, a `typer.Typer`; each plugin is asked once."""
+        while self._commands:
+            plugin, manager = self._commands.pop(0)
             if plugin.error:
                 continue
             try:
                 with _guarded():
-                    manager.hook.ssl4rl_commands(app=app)
+                    _add_commands(app, manager, plugin)
             except _PluginFailure as failure:
                 plugin.error = str(failure)
 
@@ -141,10 +143,10 @@ def registry() -> Registry:
     only = {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
     entry_points = importlib.metadata.entry_points(group=GROUP)
     for entry_point in sorted(entry_points, key=_built_in_first):
-        distribution = _normal(entry_point.dist.name) if entry_point.dist else "?"
+        distribution = _distribution(entry_point)
         if only and distribution not in only and distribution != CORE:
             continue
-        plugin = Plugin(entry_point.name, distribution, entry_point.dist.version if entry_point.dist else "?")
+        plugin = Plugin(entry_point.name, distribution, _metadata(entry_point, "Version"))
         try:
             with _guarded():
                 if entry_point.dist:
@@ -216,17 +218,50 @@ def _check_core_version(distribution: importlib.metadata.Distribution) -> None:
             wanted = Requirement(line)
         except InvalidRequirement:
             continue
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
         if _normal(wanted.name) == CORE and not wanted.specifier.contains(installed, prereleases=True):
             raise Ssl4rlError(f"it needs {CORE}{wanted.specifier}, and {installed} is installed: pip install -U {CORE}")
 
 
 def _built_in_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
-    name = _normal(entry_point.dist.name) if entry_point.dist else ""
+    name = _distribution(entry_point)
     return name != CORE, name, entry_point.name
+
+
+def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
+    return _normal(_metadata(entry_point, "Name"))
+
+
+def _metadata(entry_point: importlib.metadata.EntryPoint, field: str) -> str:
+    """A field of the distribution's metadata; "?" where an installation is so broken that it has none."""
+    values = entry_point.dist.metadata.get_all(field) if entry_point.dist else None
+    return values[0] if values else "?"
 
 
 def _normal(name: str) -> str:
     return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def _check_class(value: object, wanted: type, hook: str) -> None:
+    if not (isinstance(value, type) and issubclass(value, wanted)):
+        raise Ssl4rlError(f"{hook} must return {wanted.__name__} classes, got {value!r}")
+
+
+def _add_commands(app: Any, manager: pluggy.PluginManager, plugin: Plugin) -> None:
+    """Take over a plugin's commands once Typer has built them: one that it cannot build would stop all others."""
+    import typer
+
+    own = typer.Typer()
+    manager.hook.ssl4rl_commands(app=own)
+    if not own.registered_commands and not own.registered_groups:
+        return
+    names, taken = (set(typer.main.get_group(each).commands) for each in (own, app))
+    if clash := names & taken:
+        raise Ssl4rlError(f"command {min(clash)!r} is there already")
+    app.registered_commands += own.registered_commands
+    app.registered_groups += own.registered_groups
+    plugin.provides += [f"command {name}" for name in sorted(names)]
 
 
 def _flat(results: list[Any]) -> list[Any]:

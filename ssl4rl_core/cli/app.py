@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.plugins import load_file, registry
@@ -44,13 +44,16 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or bool(os.environ.get("SSL4RL_DEBUG"))
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        # Standalone mode would turn our errors into tracebacks; usage errors of click are shown as click shows them.
+        # Standalone mode would exit, and show a wrong option as a box of six lines.
         result = typer.main.get_command(app).main(list(arguments), prog_name="ssl4rl", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        # Without arguments the help has been printed already, and the message is empty.
+        if message := error.format_message():
+            hint = f"see '{_command_path(error)} --help'"
+            errors.print(f"error: {message.rstrip('.')}; {hint}", style="red", markup=False)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         errors.print("interrupted")
         return 130
     except Ssl4rlError as error:
@@ -58,3 +61,9 @@ def run(arguments: Sequence[str]) -> int:
             raise
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code
+
+
+def _command_path(error: TyperException) -> str:
+    """The command that an error of usage is about, "ssl4rl build"."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "ssl4rl"

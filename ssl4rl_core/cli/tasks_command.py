@@ -1,0 +1,117 @@
+"""`ssl4rl tasks`: what can be asked, and at which levels."""
+
+import inspect
+import json
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+from ssl4rl_core.answers import canonical_json
+from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.plugins import Registry, registry
+from ssl4rl_core.tasks import Task
+
+
+@app.command("tasks")
+def tasks(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Show this task's params and levels.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks at hand, or one task's params and levels.
+
+    Example: [bold]ssl4rl tasks rotation[/bold]
+    """
+    found = registry()
+    if name:
+        _show_task(describe_task(found, name), as_json)
+        return
+    show(list_tasks(found), as_json=as_json, empty="no tasks: pip install ssl4rl-task-rotation brings one")
+    broken = [plugin.distribution for plugin in found.plugins if plugin.error]
+    if broken:
+        note = f"left out, see 'ssl4rl plugins': {', '.join(broken)}"
+        Console(stderr=True, soft_wrap=True).print(note, style="yellow", markup=False, highlight=False)
+
+
+def list_tasks(found: Registry) -> list[dict[str, Any]]:
+    """Every task in a line: name, version, domain, levels, first line of its docstring, plugin."""
+    return [
+        {
+            "name": task.name,
+            "version": task.version,
+            "domain": task.domain,
+            "levels": list(task.levels),
+            "question": _first_line(task),
+            "plugin": found.origin("task", task.name),
+        }
+        for _, task in sorted(found.tasks.items())
+    ]
+
+
+def describe_task(found: Registry, name: str) -> dict[str, Any]:
+    """One task whole, as JSON values: its params with type, range, default and description, and its levels with chance.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    task = found.task(name)
+    line = next(line for line in list_tasks(found) if line["name"] == name)
+    params = [
+        {
+            "param": param,
+            "values": _values(info),
+            "default": info.get_default(call_default_factory=True),
+            "description": info.description or "",
+        }
+        for param, info in task.params_type.model_fields.items()
+    ]
+    levels = {
+        level: {"chance": task.chance(params), "params": params.model_dump(mode="json")}
+        for level, params in task.levels.items()
+    }
+    return {**line, "about": inspect.getdoc(type(task)) or "", "params": params, "levels": levels}
+
+
+def _show_task(task: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(task, indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    console.print(f"{task['name']} {task['version']} ({task['domain']}), from {task['plugin']}", style="bold")
+    console.print(task["about"], markup=False)
+    console.print()
+    show([{**param, "default": _text(param["default"])} for param in task["params"]], as_json=False, empty="no params")
+    console.print()
+    show(
+        [
+            {
+                "level": level,
+                "chance": f"{100 * described['chance']:.3g} %",
+                **{param: _text(value) for param, value in described["params"].items()},
+            }
+            for level, described in task["levels"].items()
+        ],
+        as_json=False,
+    )
+
+
+def _first_line(task: Task) -> str:
+    return (inspect.getdoc(type(task)) or "").partition("\n")[0]
+
+
+def _values(info: FieldInfo) -> str:
+    """The values a param takes, in words: "one of 90, 45", "a number, > 0, <= 1"."""
+    if get_origin(info.annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(info.annotation)))
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+    kind = words.get(info.annotation, str(info.annotation)) if isinstance(info.annotation, type) else "see description"
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
+    limits = [(sign, getattr(rule, name, None)) for rule in info.metadata for name, sign in signs.items()]
+    return ", ".join([kind, *(f"{sign} {limit}" for sign, limit in limits if limit is not None)])
+
+
+def _text(value: Any) -> str:
+    """A value as it would be written in a task's name on the command line."""
+    return value if isinstance(value, str) else canonical_json(value)

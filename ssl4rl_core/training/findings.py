@@ -1,0 +1,116 @@
+"""What a run shows, in plain sentences: each figure beside its chance level and its interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssl4rl_core.pages import percent
+from ssl4rl_core.training.run_folder import Result, Run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one config: a short verdict, and the sentences behind it."""
+
+    config: str
+    verdict: str
+    sentences: list[str]
+
+
+def config_names(runs: Sequence[Run]) -> list[str]:
+    """The configs that the runs have results of, in the order of their first result."""
+    return list(dict.fromkeys(result.config for run in runs for result in run.results))
+
+
+def findings(runs: Sequence[Run]) -> list[Finding]:
+    """One finding for each config of the runs."""
+    return [_finding(config, runs) for config in config_names(runs)]
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of one value or more."""
+    return sum(values) / len(values)
+
+
+def _finding(config: str, runs: Sequence[Run]) -> Finding:
+    at = {stage: _results(config, stage, runs) for stage in ("start", "format", "end")}
+    last = next((at[stage] for stage in ("end", "format", "start") if at[stage]), [])
+    before = at["format"] or at["start"]
+    sentences = []
+    if at["end"]:
+        when = "After training, held-out accuracy" if any(run.metrics for run in runs) else "Held-out accuracy"
+        sentences.append(f"{when} is {_end(before, at['end'])}")
+    elif last:
+        sentences.append(
+            f"Held-out accuracy is {_figure(last)}, where chance is {percent(last[0].chance, exact=True)}."
+        )
+    if at["format"]:
+        sentences.append(_format_start(at["start"], at["format"]))
+    return Finding(config, _verdict(last), sentences)
+
+
+def _results(config: str, stage: str, runs: Sequence[Run]) -> list[Result]:
+    return [result for run in runs if (result := run.result(config, stage)) is not None]
+
+
+def _verdict(results: Sequence[Result]) -> str:
+    """Where the 95 % interval of every run lies, seen from chance."""
+    places = {_place(result) for result in results}
+    if len(places) == 1:
+        place = places.pop()
+        return {1: "above chance", 0: "not distinguishable from chance", -1: "below chance"}[place]
+    above = sum(_place(result) > 0 for result in results)
+    return f"above chance in {above} of {len(results)} runs" if results else "no result"
+
+
+def _place(result: Result) -> int:
+    return 1 if result.low > result.chance else -1 if result.high < result.chance else 0
+
+
+def _figure(results: Sequence[Result]) -> str:
+    """An accuracy with how sure it is: the 95 % interval of one run, the spread of several."""
+    accuracies = [result.accuracy for result in results]
+    if len(results) == 1:
+        return f"{percent(accuracies[0])} (95 % interval {percent(results[0].low)} to {percent(results[0].high)})"
+    spread = f"{percent(min(accuracies))} to {percent(max(accuracies))}"
+    return f"{percent(mean(accuracies))} in the mean of {len(results)} runs ({spread})"
+
+
+def _end(before: Sequence[Result], end: Sequence[Result]) -> str:
+    chance, verdict = percent(end[0].chance, exact=True), _verdict(end)
+    interval = "the interval" if len(end) == 1 else "the 95 % interval of every run"
+    said = {
+        "above chance": f"{interval} lies above it",
+        "not distinguishable from chance": f"{interval} includes it, so this may be guessing",
+        "below chance": f"{interval} lies below it",
+    }
+    where = said.get(verdict, f"the 95 % interval lies {verdict}")
+    return f"{_figure(end)}{_since(before, end)}. Chance is {chance}: {where}."
+
+
+def _since(before: Sequence[Result], end: Sequence[Result]) -> str:
+    if not before:
+        return ""
+    was, now = (mean([result.accuracy for result in results]) for results in (before, end))
+    way = "up from" if now > was else "down from" if now < was else "as it was at"
+    return f", {way} {percent(was)} before GRPO"
+
+
+def _format_start(start: Sequence[Result], formatted: Sequence[Result]) -> str:
+    """Whether the supervised start taught the format alone, as it must."""
+    figure, chance = _figure(formatted), percent(formatted[0].chance, exact=True)
+    if any(_place(result) > 0 for result in formatted):
+        did = "lifted accuracy above chance, so it taught more than the format:"
+    elif all(_place(result) < 0 for result in formatted):
+        did = "left accuracy below chance:"
+    else:
+        did = "left accuracy at chance:"
+    return f"The start on the format {did} {figure}, where chance is {chance}{_format_rates(start, formatted)}."
+
+
+def _format_rates(start: Sequence[Result], formatted: Sequence[Result]) -> str:
+    before = [result.format_rate for result in start if result.format_rate is not None]
+    after = [result.format_rate for result in formatted if result.format_rate is not None]
+    if not after:
+        return ""
+    came = f", up from {percent(mean(before))}" if before and mean(before) < mean(after) else ""
+    return f"; {percent(mean(after))} of the answers are in the right format{came}"

@@ -1,0 +1,316 @@
+"""`train(recipe)`: from a recipe to a run folder, by GRPO, with held-out accuracy before and after."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.plugins import registry
+from ssl4rl_core.samples import Sample
+from ssl4rl_core.tasks import Skip
+from ssl4rl_core.training.data import Mix, open_data
+from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
+from ssl4rl_core.training.format_start import start_on_format
+from ssl4rl_core.training.models import Loaded, load_model, need_training
+from ssl4rl_core.training.progress import Display, quietly
+from ssl4rl_core.training.prompts import Prompter
+from ssl4rl_core.training.recipe import Recipe, Stage
+from ssl4rl_core.training.rewards import Judge, reward_functions
+from ssl4rl_core.training.run_writer import RunWriter
+from ssl4rl_core.training.stream import Reference, Stream
+
+
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: bool = False,
+    display: Display | None = None,
+) -> Path:
+    """Train a model on a recipe's tasks and return the folder of the run.
+
+    It holds recipe.yaml, environment.json, results.json, metrics.jsonl (a line a logged step), samples.jsonl and
+    pictures/ (some held-out samples and what the model said to them at each stage), model/ (the trained model or its
+    adapter), format/ (the model after the format start) and checkpoints/.
+
+    Under a distributed launcher every process calls this; the first one writes.
+
+    Args:
+        resume: go on from the last checkpoint of the run in the recipe's output.
+        overwrite: replace the run that is there.
+        verbose: let TRL and transformers talk.
+
+    Raises:
+        MissingExtra: the extra 'train' is not installed.
+        UsageError: the recipe names what does not exist or cannot be; nothing has been trained then.
+    """
+    need_training("training")
+    # TRL counts its users over the network; a run on somebody's private pictures is not ours to announce.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from accelerate import PartialState
+
+    with quietly(verbose):
+        main = PartialState().is_main_process
+        run = _Run(recipe, display or Display(shown=main), resume)
+        run.check()
+        run.writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
+        run.go()
+        return run.writer.path
+
+
+@dataclass
+class _Run:
+    """One training in progress. Parts are made when they are first needed: those that can be wrong come first."""
+
+    recipe: Recipe
+    display: Display
+    resume: bool
+
+    writer: RunWriter = None  # pyright: ignore[reportAssignmentType]
+
+    @cached_property
+    def mix(self) -> Mix:
+        return open_data(self.recipe.data, self.recipe.tasks)
+
+    @cached_property
+    def held_out(self) -> Mix:
+        asked = self.recipe.evaluate
+        changes = {"variants": asked.variants, "balance": asked.balance}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        if not changes:
+            return self.mix
+        return open_data(self.recipe.data.model_copy(update=changes), self.recipe.tasks)
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        settings = self.recipe.model
+        if self.resume and (self._format_folder / "config.json").is_file():
+            settings = settings.model_copy(update={"name": str(self._format_folder)})
+        return load_model(settings)
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        options = self.recipe.grpo.get("chat_template_kwargs") or {}
+        response_format = registry().format(self.recipe.format)
+        ends = self.loaded.model.generation_config.eos_token_id
+        return Prompter(self.loaded.processor, response_format, registry(), options, ends)
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge(self.prompter.response_format, registry(), prefill=self.prompter.prefill)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        asked = self.recipe.evaluate
+        max_tokens = asked.max_tokens or self.config.max_completion_length
+        return Evaluator(self.prompter, self.judge, asked.batch_size, max_tokens, limit=asked.limit)
+
+    @cached_property
+    def config(self) -> Any:
+        from ssl4rl_core.training.settings import grpo_config
+
+        return grpo_config(self.recipe)
+
+    @property
+    def _format_folder(self) -> Path:
+        return Path(self.recipe.output) / "format"
+
+    def check(self) -> None:
+        """Find what is wrong with the recipe before anything is written: settings, data, then the model."""
+        from ssl4rl_core.training.settings import lora_config
+
+        registry().format(self.recipe.format)
+        _ = self.config
+        lora_config(self.recipe)
+        stream = self.stream(self.recipe.seed, checked=False)
+        _ = self.held_out
+        for config in self.mix.weights:
+            check_prompt(self.loaded, self.prompter, self.recipe.model.name, stream.sample(Reference(config, 0)))
+
+    def go(self) -> None:
+        """All stages, in order."""
+        from transformers import set_seed
+
+        set_seed(self.recipe.seed)
+        self.evaluate("start", self.loaded.model)
+        if self.recipe.format_start is not None:
+            if not (self.resume and self._format_folder.is_dir()):
+                self.start_on_format()
+            self.evaluate("format", self.loaded.model)
+        self.evaluate("end", self.learn())
+
+    def stream(self, seed: int, *, checked: bool = True) -> Stream:
+        """The stream of training samples; `checked` passes over prompts that are too long."""
+        limit = self.recipe.max_prompt_tokens
+
+        def check(sample: Sample) -> None:
+            if limit is not None and self.prompter.tokens(self.prompter.conversation(sample)) > limit:
+                raise Skip("prompt longer than max_prompt_tokens")
+
+        return Stream(self.mix.samples, self.mix.weights, seed=seed, check=check if checked and limit else None)
+
+    def evaluate(self, stage: Stage, model: Any) -> None:
+        """Held-out accuracy at a stage, unless the recipe leaves it out or a resumed run has it."""
+        if stage not in self.recipe.evaluate.stages or self.writer.has(stage):
+            return
+        samples, configs = self.held_out.samples, list(self.held_out.weights)
+        indices = {config: self.evaluator.indices(samples, config) for config in configs}
+        kept = {
+            config: _spread(found, -(-self.recipe.evaluate.keep // len(configs))) for config, found in indices.items()
+        }
+        scores: list[float] = []
+        with self.display.phase(f"evaluate {stage}", sum(map(len, indices.values()))) as advance:
+
+            def each(outcome: Outcome) -> None:
+                scores.append(outcome.verdict.score)
+                advance(len(scores), f"accuracy {sum(scores) / len(scores):.3f}")
+                if outcome.index in kept[outcome.config]:
+                    self.writer.keep(stage, outcome)
+
+            name = self.recipe.model.name
+            results = evaluate(model, samples, configs, self.evaluator, name=name, stage=stage, each=each)
+        self.writer.add_results(results)
+
+    def start_on_format(self) -> None:
+        """The supervised start, with an adapter of its own where the recipe trains one; the result is saved whole."""
+        from accelerate import PartialState
+
+        from ssl4rl_core.training.settings import lora_config
+
+        settings = self.recipe.format_start
+        assert settings is not None
+        model: Any = self.loaded.model
+        lora = lora_config(self.recipe)
+        if lora is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, lora)
+        with self.display.phase("format start", settings.steps) as advance:
+            start_on_format(
+                model,
+                self.stream(self.recipe.seed + 1),
+                self.prompter,
+                registry(),
+                settings,
+                seed=self.recipe.seed,
+                bf16=self.config.bf16,
+                checkpointing=self.config.gradient_checkpointing,
+                each=lambda step, loss: advance(step, f"loss {loss:.3f}"),
+            )
+        if lora is not None:
+            model = model.merge_and_unload()
+        self.loaded = self.loaded._replace(model=model)
+        if self.writer.active:
+            save(self.loaded, self._format_folder)
+        PartialState().wait_for_everyone()
+        # TRL takes the reference of the KL term, and vLLM its weights, from where the model says it is.
+        model.config.name_or_path = str(self._format_folder)
+
+    def learn(self) -> Any:
+        """GRPO; returns the trained model, which is saved too."""
+        from transformers import PrinterCallback
+        from transformers.trainer_utils import get_last_checkpoint
+
+        from ssl4rl_core.training.settings import lora_config
+        from ssl4rl_core.training.trainer import StepLog, StreamedTrainer
+
+        stream = self.stream(self.recipe.seed)
+        checkpoints = Path(self.config.output_dir)
+        checkpoint = get_last_checkpoint(str(checkpoints)) if self.resume and checkpoints.is_dir() else None
+        trainer = StreamedTrainer(
+            model=self.loaded.model,
+            args=self.config,
+            processing_class=self.loaded.processor,
+            reward_funcs=reward_functions(self.judge, self.prompter.decode),
+            peft_config=lora_config(self.recipe),
+            stream=stream,
+            prompter=self.prompter,
+        )
+        trainer.remove_callback(PrinterCallback)
+        chance = self._chance(stream)
+        with self.display.phase("GRPO", trainer.steps()) as advance:
+            trainer.add_callback(StepLog(self._logger(chance, advance)))
+            trainer.train(resume_from_checkpoint=checkpoint)
+        self.writer.skipped = stream.skipped
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        partial = _partial(self.writer.path / "model")
+        trainer.save_model(str(partial))  # by every process: sharded weights are gathered here
+        if self.writer.active:
+            _settle(partial, self.writer.path / "model")
+        return model
+
+    def _logger(self, chance: float, advance: Callable[[int, str], None]) -> Callable[[dict[str, float]], None]:
+        def each(metrics: dict[str, float]) -> None:
+            self.writer.log(metrics)
+            answer, kept = metrics.get("rewards/answer", 0.0), metrics.get("rewards/format", 0.0)
+            advance(int(metrics["step"]), f"answer {answer:.3f} (chance {chance:.3f})  format {kept:.2f}")
+
+        return each
+
+    def _chance(self, stream: Stream) -> float:
+        """What a blind guesser would earn of the answer reward, over the mix."""
+        total = sum(self.mix.weights.values())
+        return sum(
+            weight / total * stream.sample(Reference(config, 0)).record.chance
+            for config, weight in self.mix.weights.items()
+        )
+
+
+def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) -> None:
+    """Ask the model for one token, so that a question it cannot take is found before anything is trained.
+
+    Raises:
+        UsageError: the question has several pictures and the model fails on it.
+        Ssl4rlError: it fails on a question with one picture or none.
+    """
+    import torch
+
+    try:
+        inputs = prompter.encode([prompter.conversation(sample)])
+        with torch.no_grad():
+            loaded.model.generate(
+                **{key: value.to(loaded.model.device) for key, value in inputs.items()},
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=prompter.tokenizer.pad_token_id,
+            )
+    except Ssl4rlError:
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if len(sample.images) > 1:
+            raise UsageError(
+                f"model {name} cannot take the {len(sample.images)} pictures of a {sample.record.task} question "
+                f"({reason}): set data.layout to composite, or build with --layout composite"
+            ) from error
+        raise Ssl4rlError(f"model {name} fails on a {sample.record.task} question: {reason}") from error
+
+
+def save(loaded: Loaded, folder: Path) -> None:
+    """Save a model and its processor under another name, then rename."""
+    partial = _partial(folder)
+    loaded.model.save_pretrained(partial)
+    loaded.processor.save_pretrained(partial)
+    _settle(partial, folder)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    """Put a folder that is whole in its place, instead of what a killed run has left there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def _spread(indices: list[int], count: int) -> set[int]:
+    """So many of the indices, evenly spread."""
+    count = min(count, len(indices))
+    return {indices[position * len(indices) // count] for position in range(count)}

@@ -1,0 +1,115 @@
+"""Loading a model, any that transformers can, by folder or by name; with or without eyes, or an adapter."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.training.recipe import ModelSettings
+
+
+class Loaded(NamedTuple):
+    """A model and what prepares its inputs: a processor, or a tokenizer where it sees no pictures."""
+
+    model: Any
+    processor: Any
+
+
+def need_training(what: str) -> None:
+    """Raise MissingExtra unless the packages of the extra 'train' are installed."""
+    try:
+        import accelerate  # noqa: F401
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+        import transformers  # noqa: F401
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(what, "train", error) from error
+
+
+def load_model(settings: ModelSettings) -> Loaded:
+    """The model on the device at hand, in evaluation mode, and its processor.
+
+    A folder that holds a LoRA adapter alone is loaded on top of the model that the adapter names.
+
+    Raises:
+        UsageError: there is no such model, here or on the Hub, or it is of a kind that cannot chat.
+        MissingExtra: the extra 'train' is not installed.
+    """
+    need_training(f"model {settings.name}")
+    try:
+        loaded = _load(settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_load(settings.name, error) from error
+    _set_pixels(loaded.processor, settings)
+    return loaded
+
+
+def _load(settings: ModelSettings) -> Loaded:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    name = settings.name
+    adapter = (Path(name) / "adapter_config.json").is_file()
+    base = _base_of(name) if adapter else name
+    config = AutoConfig.from_pretrained(base)
+    sees_pictures = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    model_class = AutoModelForImageTextToText if sees_pictures else AutoModelForCausalLM
+    options: dict[str, Any] = {"dtype": settings.dtype}
+    if settings.attn_implementation:
+        options["attn_implementation"] = settings.attn_implementation
+    model = model_class.from_pretrained(base, **options)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, name).merge_and_unload()
+    processor = (AutoProcessor if sees_pictures else AutoTokenizer).from_pretrained(name, padding_side="left")
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Loaded(model.to(_device()).eval(), processor)
+
+
+def _base_of(adapter: str) -> str:
+    from peft import PeftConfig
+
+    base = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    if not base:
+        raise UsageError(f"the adapter in {adapter} does not name its base model")
+    return base
+
+
+def _device() -> Any:
+    """This process's device, as accelerate will choose it again."""
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+def _set_pixels(processor: Any, settings: ModelSettings) -> None:
+    """Bound the area of pictures, in the way of the Qwen2-VL family."""
+    image_processor = getattr(processor, "image_processor", None)
+    bounds = {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}
+    wanted = {edge: pixels for edge, pixels in bounds.items() if pixels is not None}
+    if not wanted:
+        return
+    size = getattr(image_processor, "size", None)
+    if size is None or not set(wanted) <= set(dict(size)):
+        raise UsageError(
+            f"model {settings.name}: its processor takes no min_pixels or max_pixels; use max_side of the data instead"
+        )
+    setattr(image_processor, "size", {**dict(size), **wanted})  # noqa: B010
+
+
+def _cannot_load(name: str, error: Exception) -> Ssl4rlError:
+    reason = " ".join(str(error).split())
+    if Path(name).is_dir():
+        return UsageError(f"cannot load the model in folder {name}: {reason[:300]}")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return UsageError(f"there is no model folder {name}")
+    if isinstance(error, OSError):
+        return UsageError(
+            f"there is no model {name}: neither a folder of that name nor, as far as can be reached from here, one on "
+            "the Hub; give a folder, or download it first with 'hf download'"
+        )
+    return UsageError(f"cannot load model {name}: {reason[:300]}")

@@ -1,0 +1,166 @@
+"""The folder of a run as it is written: whole files under their final names, and a line of metrics a step."""
+
+import importlib.metadata
+import io
+import json
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from data_builders.atomic import write_whole
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.training.evaluate import Outcome
+from ssl4rl_core.training.recipe import Recipe
+from ssl4rl_core.training.run_folder import Result, read_run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_FILES = ("recipe.yaml", "environment.json", "results.json", "metrics.jsonl", "samples.jsonl", "report.html")
+_FOLDERS = ("checkpoints", "format", "model", "pictures")
+_PACKAGES = ("ssl4rl-core", "torch", "transformers", "trl", "peft", "accelerate", "vllm", "numpy", "pillow")
+_PICTURE_SIDE = 512
+_MAY_CHANGE = ("grpo.max_steps", "grpo.num_train_epochs", "grpo.save_steps", "output")
+"""What a resumed run may do otherwise than it began."""
+
+
+class RunWriter:
+    """Writes a run. Only one process of a distributed run may have `active` set.
+
+    Raises:
+        UsageError: the folder holds another run; or a resumed run began with another recipe, or has ended.
+    """
+
+    def __init__(self, recipe: Recipe, *, resume: bool = False, overwrite: bool = False, active: bool = True) -> None:
+        self.path = Path(recipe.output)
+        self.recipe, self.active = recipe, active
+        self.results: list[Result] = []
+        self.skipped: Mapping[str, int] = {}
+        self._lines: list[dict[str, Any]] = []
+        if resume:
+            self._take_up()
+        elif active:
+            self._begin(overwrite)
+
+    def _begin(self, overwrite: bool) -> None:
+        present = [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
+        if present and not overwrite:
+            raise UsageError(
+                f"{self.path} holds a run already ({present[0]}): choose another output, or say --resume or --overwrite"
+            )
+        for name in present:
+            where = self.path / name
+            if where.is_dir():
+                shutil.rmtree(where)
+            else:
+                where.unlink()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write("recipe.yaml", self.recipe.to_yaml())
+        self._write("environment.json", _json(environment()))
+
+    def _take_up(self) -> None:
+        recipe = self.path / "recipe.yaml"
+        if not recipe.is_file():
+            raise UsageError(f"{self.path} holds no run to resume")
+        begun, now = yaml.safe_load(recipe.read_text(encoding="utf-8")), self.recipe.model_dump(mode="json")
+        if changed := [key for key in _changed(begun, now) if key not in _MAY_CHANGE]:
+            raise UsageError(f"{self.path} was begun with another recipe ({', '.join(changed)}): choose another output")
+        if (self.path / "results.json").is_file():
+            run = read_run(self.path, self.path.name)
+            self.results = list(run.results)
+            self._lines = [completion.model_dump() for completion in run.completions]
+        if self.has("end"):
+            raise UsageError(f"the run in {self.path} has ended: there is nothing to resume")
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage has been evaluated."""
+        return any(result.stage == stage for result in self.results)
+
+    def add_results(self, results: Sequence[Result]) -> None:
+        """Take in a stage's results and write all there are."""
+        self.results += results
+        self._write("samples.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines))
+        self.write_results()
+
+    def write_results(self) -> None:
+        """Write results.json, the schema of DESIGN section 5."""
+        runs = [result.model_dump(mode="json") for result in self.results]
+        config = {**self.recipe.model_dump(mode="json"), "skipped": dict(self.skipped)}
+        self._write("results.json", _json({"runs": runs, "config": config}))
+
+    def keep(self, stage: str, outcome: Outcome) -> None:
+        """Keep a sample with its pictures and what the model said to it at this stage."""
+        record, verdict = outcome.sample.record, outcome.verdict
+        name = f"{outcome.config}-{outcome.index}"
+        images = [f"pictures/{name}-{number}.png" for number in range(len(outcome.sample.images))]
+        for image, where in zip(outcome.sample.images, images, strict=True):
+            self._write_picture(where, image)
+        self._lines.append(
+            {
+                "sample": name,
+                "config": outcome.config,
+                "stage": stage,
+                "question": record.question,
+                "answer_text": record.answer_text,
+                "completion": outcome.completion,
+                "score": verdict.score,
+                "format_ok": verdict.format_ok,
+                "images": images,
+            }
+        )
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Append a step's metrics."""
+        if self.active:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+
+    def _write_picture(self, name: str, image: "Image") -> None:
+        where = self.path / name
+        if not self.active or where.exists():
+            return
+        where.parent.mkdir(exist_ok=True)
+        small = image.copy()
+        small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG")
+        write_whole(where, buffer.getvalue())
+
+    def _write(self, name: str, text: str) -> None:
+        if self.active:
+            write_whole(self.path / name, text.encode("utf-8"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the device of this process."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    versions = {name: version for name in _PACKAGES if (version := _version(name))}
+    return {"python": platform.python_version(), "system": platform.system(), "device": device, "packages": versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _changed(begun: Any, now: Any, key: str = "") -> list[str]:
+    if isinstance(begun, dict) and isinstance(now, dict):
+        names = sorted(begun.keys() | now.keys())
+        return [
+            found
+            for name in names
+            for found in _changed(begun.get(name), now.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if begun == now else [key]

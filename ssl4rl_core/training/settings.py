@@ -1,0 +1,73 @@
+"""From a recipe's blocks to the configurations of TRL and PEFT. This module loads both."""
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from trl.trainer.grpo_config import GRPOConfig
+
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.training.recipe import Recipe, checked_fields
+
+ELSEWHERE = {
+    "output_dir": "set 'output' at the top instead",
+    "seed": "set 'seed' at the top instead",
+    "data_seed": "set 'seed' at the top instead",
+    "reward_weights": "set 'rewards' instead",
+    "model_init_kwargs": "set 'model' instead",
+    "eval_strategy": "set 'evaluate' instead",
+    "do_eval": "set 'evaluate' instead",
+    "resume_from_checkpoint": "say --resume instead",
+    "shuffle_dataset": "the stream is in random order already",
+    "ignore_data_skip": "the stream goes on by itself after a resume",
+    "remove_unused_columns": "the stream needs its columns",
+    "disable_tqdm": "ssl4rl shows progress of its own",
+}
+"""Fields of GRPOConfig that are not a recipe's to set in `grpo`, and what to do instead."""
+
+
+def grpo_config(recipe: Recipe) -> GRPOConfig:
+    """The configuration of TRL's trainer: what the recipe says, and what the stream needs.
+
+    bf16 is off by default where there is no GPU.
+
+    Raises:
+        UsageError: a field is not known, is set elsewhere, or GRPOConfig refuses it.
+    """
+    import torch
+
+    for key in recipe.grpo:
+        if key in ELSEWHERE:
+            raise UsageError(f"{recipe.where('grpo', key)}: {ELSEWHERE[key]}")
+    given = checked_fields(GRPOConfig, recipe.grpo, recipe, ("grpo",))
+    defaults: dict[str, Any] = {"logging_steps": 1, "report_to": "none"}
+    if not torch.cuda.is_available():
+        defaults["bf16"] = False
+    ours = {
+        "output_dir": str(Path(recipe.output) / "checkpoints"),
+        "seed": recipe.seed,
+        "reward_weights": [recipe.rewards.answer, recipe.rewards.format],
+        "shuffle_dataset": False,
+        "ignore_data_skip": True,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        # Read only where TRL loads the model again, as the reference of the KL term.
+        "model_init_kwargs": None,
+    }
+    try:
+        return GRPOConfig(**{**defaults, **given, **ours})
+    except (ValueError, TypeError, ImportError, NotImplementedError) as error:
+        message = " ".join(str(error).split())
+        named = [key for key in recipe.grpo if key in message]
+        raise UsageError(f"{recipe.where('grpo', *named[:1])}: {message}") from error
+
+
+def lora_config(recipe: Recipe) -> LoraConfig | None:
+    """A fresh LoRA configuration, or None where the recipe has no `peft`; UsageError for a field that does not fit."""
+    if recipe.peft is None:
+        return None
+    fields = checked_fields(LoraConfig, recipe.peft, recipe, ("peft",))
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{recipe.where('peft')}: {' '.join(str(error).split())}") from error

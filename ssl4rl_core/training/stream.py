@@ -1,0 +1,122 @@
+"""The order in which training sees samples, as references: a pure function of the seed and of where training stands.
+
+A reference is a config and a number. What it stands for is rendered or read when its group's turn has come, so that
+nothing grows with the length of a run or the number of generations, and a resumed run goes on where it stopped.
+"""
+
+import bisect
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.samples import Sample, SampleSet, Split
+from ssl4rl_core.tasks import Skip
+
+
+class Reference(NamedTuple):
+    """A sample by number."""
+
+    config: str
+    index: int
+
+
+class Stream:
+    """References to samples of a mix.
+
+    Args:
+        samples: where the samples are.
+        weights: of each config; its share in every batch is exact to within one sample.
+        seed: of the order.
+        check: called with a sample before it is used; raises Skip to pass it over.
+
+    Raises:
+        UsageError: a config has no samples in the split.
+    """
+
+    def __init__(
+        self,
+        samples: SampleSet,
+        weights: Mapping[str, float],
+        *,
+        seed: int = 0,
+        split: Split = "train",
+        check: Callable[[Sample], None] | None = None,
+    ) -> None:
+        self._samples, self._seed, self._check = samples, seed, check
+        self._split: Split = split
+        self._sizes = {config: samples.size(config, split) for config in weights}
+        for config, size in self._sizes.items():
+            if size == 0:
+                raise UsageError(f"there are no {split} samples of {config}")
+        total = sum(weights.values())
+        self._configs = list(weights)
+        self._cumulative = list(itertools.accumulate(weight / total for weight in weights.values()))
+        self.skipped: Counter[str] = Counter()
+        """Samples passed over so far, by reason."""
+
+    def __len__(self) -> int:
+        """How many samples there are to draw from."""
+        return sum(self._sizes.values())
+
+    def references(self, batch: int, slots: int) -> list[Reference]:
+        """What stands in the slots of a batch, one reference a group.
+
+        Configs are drawn by systematic sampling, so that each gets its share of every batch. A config's own samples
+        come in a random order without repeats as long as it is alone; in a mix none comes twice within as many draws
+        as it has samples.
+        """
+        offset = _number(self._seed, batch) / 2**64
+        return [self._reference(batch, slot, slots, offset) for slot in range(slots)]
+
+    def _reference(self, batch: int, slot: int, slots: int, offset: float) -> Reference:
+        place = bisect.bisect_right(self._cumulative, (slot + offset) / slots)
+        config = self._configs[min(place, len(self._configs) - 1)]
+        size = self._sizes[config]
+        epoch, position = divmod(batch * slots + slot, size)
+        return Reference(config, shuffled(position, size, _number(self._seed, config, epoch)))
+
+    def sample(self, reference: Reference) -> Sample:
+        """The sample, or where it cannot be had the next one of its config that can.
+
+        Raises:
+            UsageError: there is none.
+        """
+        size = self._sizes[reference.config]
+        reason = ""
+        for step in range(size):
+            try:
+                sample = self._samples.sample(reference.config, self._split, (reference.index + step) % size)
+                if self._check is not None:
+                    self._check(sample)
+            except Skip as skip:
+                reason = str(skip)
+                self.skipped[reason] += 1
+            else:
+                return sample
+        raise UsageError(f"none of the {size} {self._split} samples of {reference.config} can be used: {reason}")
+
+
+def shuffled(position: int, size: int, key: int, rounds: int = 4) -> int:
+    """Where `position` of `range(size)` lands in a random order that is never held in memory.
+
+    A Feistel network over the next power of four, walked until it falls inside the range (Black and Rogaway, Ciphers
+    with Arbitrary Finite Domains, 2002).
+    """
+    bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << bits) - 1
+    while True:
+        left, right = position >> bits, position & mask
+        for turn in range(rounds):
+            left, right = right, left ^ (_number(key, turn, right) & mask)
+        position = left << bits | right
+        if position < size:
+            return position
+
+
+def _number(*parts: object) -> int:
+    """A number in [0, 2**64) from what names it."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

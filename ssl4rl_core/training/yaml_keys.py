@@ -1,0 +1,72 @@
+"""YAML with the line of every key, so that a mistake found later can be shown where it was written."""
+
+from typing import Any
+
+import yaml
+
+from ssl4rl_core.errors import UsageError
+
+Key = tuple[str | int, ...]
+
+
+class Places:
+    """Where the keys of a document stand."""
+
+    def __init__(self, name: str = "recipe") -> None:
+        self.name = name
+        self._lines: dict[Key, int] = {}
+        self._by_hand: set[Key] = set()
+
+    def add(self, key: Key, line: int) -> None:
+        """Key stands in this line, counted from 1."""
+        self._lines[key] = line
+
+    def set_by_hand(self, key: Key) -> None:
+        """Key came from the command line."""
+        self._by_hand.add(key)
+
+    def where(self, key: Key) -> str:
+        """ "demo.yaml, line 12, grpo.max_steps"; a missing key is named with the line of its block."""
+        dotted = ".".join(map(str, key))
+        for length in range(len(key), 0, -1):
+            if key[:length] in self._by_hand:
+                return f"--set {'.'.join(map(str, key[:length]))}"
+            if key[:length] in self._lines:
+                return f"{self.name}, line {self._lines[key[:length]]}, {dotted}"
+        return f"{self.name}, {dotted}" if dotted else self.name
+
+
+def read_keys(text: str, name: str) -> tuple[dict[str, Any], Places]:
+    """The mapping that a YAML document is, and where its keys stand.
+
+    Raises:
+        UsageError: it is not YAML, not a mapping, or names a key twice.
+    """
+    places = Places(name)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{name}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{name}: a recipe is a mapping of keys such as model, data, tasks, grpo")
+    _walk(node, (), places)
+    return values, places
+
+
+def _walk(node: yaml.Node | None, key: Key, places: Places) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name, value in node.value:
+            line = name.start_mark.line + 1
+            if name.value in seen:
+                raise UsageError(f"{places.name}, line {line}: key {name.value!r} is given twice")
+            seen.add(name.value)
+            places.add((*key, name.value), line)
+            _walk(value, (*key, name.value), places)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            places.add((*key, position), value.start_mark.line + 1)
+            _walk(value, (*key, position), places)

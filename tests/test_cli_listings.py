@@ -1,0 +1,127 @@
+"""The commands that list, and how a wrong call is answered."""
+
+import json
+from typing import Literal
+
+import pytest
+
+from ssl4rl_core import Choice, Draft, Field, ImageItem, ImageParams, Task, registry
+from ssl4rl_core.cli import run
+from ssl4rl_core.cli.tasks_command import describe_task, list_tasks
+from ssl4rl_core.plugins import Plugin, Registry
+
+
+class TurnParams(ImageParams):
+    step: Literal[90, 45] = Field(default=90, description="granularity, degrees")
+    share: float = Field(default=0.5, gt=0, le=1, description="how much is kept")
+
+
+class Turn(Task[ImageItem, TurnParams]):
+    """By how much was it turned?
+
+    More about it.
+    """
+
+    name, version = "turn", 3
+    levels = {"easy": TurnParams(), "hard": TurnParams(step=45)}
+    prompt = "<image> By how much?"
+
+    def transform(self, item, params, rng, view):
+        return Draft(images=[item.image], answer=Choice("a", ["a", "b"]))
+
+    def chance(self, params):
+        return params.step / 360
+
+
+@pytest.fixture
+def found() -> Registry:
+    found = Registry()
+    found.add_task(Turn, Plugin("turn", "some-distribution", "1"))
+    return found
+
+
+def test_a_task_is_listed_in_a_line(found):
+    assert list_tasks(found) == [
+        {
+            "name": "turn",
+            "version": 3,
+            "domain": "image",
+            "levels": ["easy", "hard"],
+            "question": "By how much was it turned?",
+            "plugin": "some-distribution",
+        }
+    ]
+
+
+def test_a_task_is_described_with_what_its_params_take_and_its_chance_at_each_level(found):
+    described = describe_task(found, "turn")
+    assert {param["param"]: param["values"] for param in described["params"]} == {
+        "min_side": "an integer, >= 1",
+        "step": "one of 90, 45",
+        "share": "a number, > 0, <= 1",
+    }
+    assert described["params"][1] == {
+        "param": "step",
+        "values": "one of 90, 45",
+        "default": 90,
+        "description": "granularity, degrees",
+    }
+    assert {level: shown["chance"] for level, shown in described["levels"].items()} == {"easy": 0.25, "hard": 0.125}
+    assert described["levels"]["hard"]["params"] == {"min_side": 28, "step": 45, "share": 0.5}
+
+
+def test_the_commands_show_the_same_to_people_and_machines(found, monkeypatch, capsys):
+    monkeypatch.setattr("ssl4rl_core.cli.tasks_command.registry", lambda: found)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["tasks", "turn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == describe_task(found, "turn")
+    assert run(["tasks", "turn"]) == 0
+    shown = capsys.readouterr().out
+    for text in ("By how much was it turned?", "granularity, degrees", "one of 90, 45", "25 %", "12.5 %"):
+        assert text in shown
+
+
+def test_formats_are_listed_with_a_completion_that_they_read(capsys):
+    assert run(["formats", "--json"]) == 0
+    listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert {"think_answer", "answer_only", "boxed"} <= listed.keys()
+    for name, each in listed.items():
+        assert registry().format(name).extract(each["completion"]) == "90"
+        assert "one of 0, 90, 180, 270" in each["asks"]
+
+
+def test_the_built_in_plugins_are_listed_without_an_error(capsys):
+    assert run(["plugins", "--json"]) == 0
+    core = [each for each in json.loads(capsys.readouterr().out) if each["distribution"] == "ssl4rl-core"]
+    assert "format think_answer" in core[0]["provides"]
+    assert [each["error"] for each in core] == [""] * len(core)
+
+
+PREVIEW = ["preview", "--out", "never.html"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (["tasks", "rotaton-of-nothing"], "pip install ssl4rl-task-rotaton-of-nothing"),
+        (["tasks", "--jsn"], "ssl4rl tasks --help"),
+        (["taks"], "Did you mean 'tasks'"),
+        (["formats", "more"], "ssl4rl formats --help"),
+        ([*PREVIEW, "turn"], "Missing option '--source'"),
+        ([*PREVIEW, "no-such-task", "--source", "folder:x"], "pip install ssl4rl-task-no-such-task"),
+        ([*PREVIEW, "turn:easier", "--source", "folder:x"], "easy, hard"),
+        ([*PREVIEW, "turn", "--source", "photos"], "folder:photos"),
+        ([*PREVIEW, "turn", "--source", "foldr:photos"], "no source 'foldr'"),
+        ([*PREVIEW, "turn", "--source", "folder:x", "--format", "boxd"], "did you mean 'boxed'"),
+        ([*PREVIEW, "turn", "--source", "folder:x", "--split", "dev"], "ssl4rl preview --help"),
+        ([*PREVIEW, "turn:hard", "--source", "folder:x", "--level", "all"], "leave out --level"),
+        (["report", "no-such-run"], "no-such-run holds no run"),
+    ],
+)
+def test_a_wrong_call_is_answered_in_one_line_with_its_mend(arguments, mend, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(registry().tasks, "turn", Turn())
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert mend in shown.err and shown.err.count("\n") == 1 and shown.out == ""
+    assert not list(tmp_path.iterdir())

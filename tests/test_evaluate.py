@@ -1,0 +1,187 @@
+"""Accuracy with honest intervals, and the scoring of completions that others made."""
+
+import json
+
+import pytest
+
+from ssl4rl_core.answers import Angle
+from ssl4rl_core.formats import AnswerOnly
+from ssl4rl_core.plugins import Registry
+from ssl4rl_core.samples import Record, Sample
+from ssl4rl_core.tasks import Skip
+from ssl4rl_core.training.evaluate import Evaluator, Scored, summary
+from ssl4rl_core.training.intervals import interval, wilson
+from ssl4rl_core.training.rewards import Judge
+from ssl4rl_core.training.score import score, score_rows
+from ssl4rl_core.verification import Verdict
+
+
+def record(item: str, variant: int = 0, degrees: int = 90, level: str = "easy", split: str = "test") -> Record:
+    answer = Angle(degrees, 90)
+    return Record.model_validate(
+        {
+            "task": "turn",
+            "version": 1,
+            "level": level,
+            "question": "How far?",
+            "parts": "[]",
+            "params": "{}",
+            "answer": answer.to_json(),
+            "answer_text": answer.text(),
+            "chance": 0.25,
+            "variant": variant,
+            "item": item,
+            "group": item,
+            "split": split,
+            "source": "memory",
+        }
+    )
+
+
+class Records:
+    """A sample set of records; None stands for an item that cannot be asked."""
+
+    configs = ["turn-easy"]
+
+    def __init__(self, train: list[Record | None], test: list[Record | None]) -> None:
+        self.kept = {"train": train, "test": test}
+
+    def size(self, config: str, split: str) -> int:
+        return len(self.kept[split])
+
+    def sample(self, config: str, split: str, index: int) -> Sample:
+        found = self.kept[split][index]
+        if found is None:
+            raise Skip("broken")
+        return Sample(found)
+
+
+@pytest.mark.parametrize(
+    ("right", "trials", "low", "high"),
+    # Brown, Cai and DasGupta's formula, worked out with statsmodels' proportion_confint(method="wilson").
+    [(0, 10, 0.0, 0.277533), (5, 10, 0.236593, 0.763407), (10, 10, 0.722467, 1.0), (80, 100, 0.711170, 0.866633)],
+)
+def test_wilson(right, trials, low, high):
+    assert wilson(right / trials, trials) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_distinct_items_that_are_right_or_wrong_get_wilson():
+    scores = [1.0] * 80 + [0.0] * 20
+    assert interval(scores, [str(n) for n in range(100)]) == wilson(0.8, 100)
+
+
+def test_questions_about_one_item_do_not_count_as_independent():
+    scores = [float(item % 2) for item in range(20) for _ in range(4)]
+    items = [str(item) for item in range(20) for _ in range(4)]
+    low, high = interval(scores, items)
+    narrow_low, narrow_high = wilson(0.5, 80)
+    assert low < narrow_low < 0.5 < narrow_high < high
+    assert (low, high) == interval(scores, items)
+    # The standard error of a share of 20 items is 0.112.
+    assert high - low == pytest.approx(2 * 1.96 * 0.112, rel=0.15)
+
+
+def test_partial_scores_are_bootstrapped():
+    low, high = interval([0.4, 0.5, 0.6] * 30, [str(n) for n in range(90)])
+    assert 0.47 < low < 0.5 < high < 0.53
+
+
+def test_all_right_is_not_certain():
+    low, high = interval([1.0] * 80, [str(n // 4) for n in range(80)])
+    assert (low, high) == wilson(1.0, 20)
+    assert low < 0.9
+
+
+def test_summary():
+    verdicts = [Verdict(1.0, True, "90"), Verdict(0.0, True, "0"), Verdict(0.0, False, None), Verdict(1.0, True, "90")]
+    result = summary([Scored(record(str(n)), verdict) for n, verdict in enumerate(verdicts)], model="m", stage="end")
+    assert (result.task, result.level, result.model, result.stage) == ("turn", "easy", "m", "end")
+    assert (result.n, result.accuracy, result.chance, result.format_rate) == (4, 0.5, 0.25, 0.75)
+    assert (result.low, result.high) == wilson(0.5, 4)
+
+
+def test_a_limit_is_a_fixed_choice_all_over_the_split():
+    samples = Records([], [record(str(n)) for n in range(1000)])
+    evaluator = Evaluator(prompter=None, judge=None, limit=50)  # pyright: ignore[reportArgumentType]
+    chosen = evaluator.indices(samples, "turn-easy")
+    assert len(set(chosen)) == 50
+    assert chosen == sorted(chosen) == evaluator.indices(samples, "turn-easy")
+    assert chosen[0] < 150 and chosen[-1] > 850
+    whole = Evaluator(prompter=None, judge=None)  # pyright: ignore[reportArgumentType]
+    assert whole.indices(samples, "turn-easy") == list(range(1000))
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Scores of a file of these lines, against four samples of two items in both splits."""
+
+    def score_lines(*lines: object, samples: Records | None = None):
+        path = tmp_path / "lines.jsonl"
+        path.write_bytes(b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines))
+        return score(path, Judge(AnswerOnly(), Registry()), samples, model="m")
+
+    return score_lines
+
+
+def held() -> Records:
+    return Records([record("b/ü.jpg", 0, 180, split="train"), None], [record("a.jpg", 0, 90), record("a.jpg", 1, 270)])
+
+
+def test_lines_find_their_sample_by_config_item_and_variant(scored):
+    scores = scored(
+        {"completion": "<answer>90</answer>", "config": "turn-easy", "item": "a.jpg", "id": "q1"},
+        {"completion": "<answer>270</answer>", "task": "turn", "level": "easy", "item": "a.jpg", "variant": 1},
+        {"completion": "<answer>0</answer>", "config": "turn-easy", "item": "b/ü.jpg", "extra": [1]},
+        {"completion": "180", "config": "turn-easy", "item": "b/ü.jpg"},
+        samples=held(),
+    )
+    rows = list(score_rows(scores))
+    assert [(row["line"], row["score"], row["format_ok"]) for row in rows] == [
+        *[(1, 1.0, True), (2, 1.0, True), (3, 0.0, True), (4, 0.0, False)]
+    ]
+    assert (rows[0]["id"], rows[0]["given"], rows[3]["given"], rows[3]["answer_text"]) == ("q1", "90", None, "180")
+    assert not scores.problems
+    [result] = scores.results
+    assert (result.n, result.accuracy, result.format_rate, result.chance) == (4, 0.5, 0.75, 0.25)
+
+
+def test_a_line_with_its_record_needs_no_data(scored):
+    inline = record("c", degrees=0).model_dump()
+    scores = scored({"completion": "<answer>360</answer>", "record": inline})
+    assert [line.scored.verdict.score for line in scores.lines] == [1.0]
+
+
+def test_what_cannot_be_scored_is_counted_and_named(scored):
+    good = {"completion": "<answer>90</answer>", "config": "turn-easy", "item": "a.jpg"}
+    scores = scored(
+        good,
+        b"{not json",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        [1, 2],
+        {**good, "completion": 7},
+        {**good, "item": "nowhere.jpg"},
+        {**good, "variant": 2},
+        {**good, "config": "turn-hard"},
+        {"completion": "x"},
+        {**good, "task": "side", "level": "easy"},
+        {"completion": "x", "record": {"task": "turn"}},
+        b"",
+        samples=held(),
+    )
+    assert [line.line for line in scores.lines] == [1]
+    reasons = {problem.line: problem.reason for problem in scores.problems}
+    assert sorted(reasons) == list(range(2, 13))
+    assert all("\n" not in reason for reason in reasons.values())
+    assert "not a JSON object" in reasons[2]
+    assert "completion" in reasons[6]
+    assert "nowhere.jpg" in reasons[7]
+    assert "variant 2" in reasons[8]
+    assert "turn-hard" in reasons[9]
+    assert "config and item" in reasons[10]
+    assert scores.results[0].n == 1
+
+
+def test_without_data_a_line_that_names_a_sample_says_what_is_missing(scored):
+    scores = scored({"completion": "x", "config": "turn-easy", "item": "a.jpg"})
+    assert "--data" in scores.problems[0].reason

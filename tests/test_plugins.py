@@ -1,0 +1,197 @@
+"""Plugins that fail in every way a stranger's code can, beside one that works."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import ssl4rl_core.plugins
+from ssl4rl_core.cli import run
+from ssl4rl_core.plugins import Registry
+
+WORKING = """
+    from ssl4rl_core import Choice, Draft, ImageItem, ImageParams, Task, hookimpl
+
+    class Half(Task[ImageItem, ImageParams]):
+        '''Which half?'''
+
+        name, version, levels = "{task}", 1, {{"easy": ImageParams()}}
+        prompt = "<image> Which half?"
+
+        def transform(self, item, params, rng, view):
+            return Draft(images=[item.image], answer=Choice("left", ["left", "right"]))
+
+        def chance(self, params):
+            return 0.5
+
+    @hookimpl
+    def ssl4rl_tasks():
+        return [Half]
+"""
+BROKEN = {
+    "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
+    "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "imports": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "misspells": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_taks(): return []", "ssl4rl_taks"),
+    "silent": ("x = 1", "it implements no hook"),
+    "nolist": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): return 42", "must return a list"),
+    "nonsense": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): return ['half']", "got 'half'"),
+    "badformat": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_formats(): return [dict]",
+        "ssl4rl_formats must return ResponseFormat classes, got <class 'dict'>",
+    ),
+    "badsource": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_sources(): return [7]",
+        "ssl4rl_sources must return Source classes, got 7",
+    ),
+    "hookraises": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): raise OSError('disk')", "disk"),
+    "badcommand": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_commands(app):\n"
+        "    @app.command('bad')\n    def bad(value: 'NoSuchType'): pass",
+        "NameError: name 'NoSuchType' is not defined",
+    ),
+    "usurper": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_commands(app):\n"
+        "    @app.command()\n    def tasks(): pass",
+        "command 'tasks' is there already",
+    ),
+    "nocommand": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_commands(app): raise ValueError('no command')",
+        "ValueError: no command",
+    ),
+}
+
+
+class Site:
+    """A folder of fake distributions, and what a command line that sees them says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, distribution: str, code: str, *, requires: str = "", metadata: bool = True) -> None:
+        """Install a distribution with one module and one entry point."""
+        module = distribution.replace("-", "_")
+        (self.path / f"{module}.py").write_text(textwrap.dedent(code))
+        info = self.path / f"{module}-1.2.dist-info"
+        info.mkdir()
+        (info / "entry_points.txt").write_text(f"[ssl4rl]\n{distribution} = {module}\n")
+        if metadata:
+            required = f"Requires-Dist: {requires}\n" if requires else ""
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{required}")
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        paths = os.pathsep.join([str(self.path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.run(
+            [sys.executable, "-c", "from ssl4rl_core.cli import main; main()", *arguments],
+            env={**os.environ, "PYTHONPATH": paths, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def plugins(self, **variables: str) -> dict[str, dict]:
+        done = self.run("plugins", "--json", **variables)
+        assert done.returncode == 0, done.stderr
+        return {plugin["distribution"]: plugin for plugin in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def site(tmp_path) -> Site:
+    return Site(tmp_path)
+
+
+def test_each_broken_plugin_is_listed_with_its_error_and_stops_nobody(site):
+    for name, (code, _) in BROKEN.items():
+        site.add(f"broken-{name}", code)
+    site.add("good", WORKING.format(task="half-of-good"))
+    plugins = site.plugins()
+    for name, (_, error) in BROKEN.items():
+        plugin = plugins[f"broken-{name}"]
+        assert error in plugin["error"], plugin
+        assert plugin["version"] == "1.2" and plugin["provides"] == [] and "\n" not in plugin["error"]
+    assert plugins["good"]["provides"] == ["task half-of-good"] and plugins["good"]["error"] == ""
+
+    listed = site.run("tasks", "--json")
+    assert listed.returncode == 0
+    assert ("half-of-good", "good") in {(task["name"], task["plugin"]) for task in json.loads(listed.stdout)}
+    assert "broken-raises" in listed.stderr
+
+
+def test_of_two_plugins_with_one_task_name_the_second_is_refused_and_told_whose_it_is(site):
+    site.add("first", WORKING.format(task="half-of-two"))
+    site.add("second", WORKING.format(task="half-of-two"))
+    plugins = site.plugins()
+    assert plugins["first"]["error"] == ""
+    assert plugins["second"]["error"] == "task 'half-of-two' is already registered by first"
+
+
+def test_a_plugin_for_a_newer_core_is_refused_before_its_code_runs(site):
+    site.add("tomorrow", "raise RuntimeError('must not run')", requires="ssl4rl-core (>=99)")
+    site.add("elsewhere", WORKING.format(task="half-elsewhere"), requires="ssl4rl-core>=99; extra == 'other'")
+    plugins = site.plugins()
+    assert "it needs ssl4rl-core>=99" in plugins["tomorrow"]["error"]
+    assert "pip install -U ssl4rl-core" in plugins["tomorrow"]["error"]
+    assert plugins["elsewhere"]["error"] == ""
+
+
+def test_what_a_plugin_prints_does_not_spoil_the_output_for_machines(site):
+    noisy = WORKING.format(task="half-with-noise") + "\n    print('hello from a plugin')\n"
+    site.add("noisy", noisy)
+    done = site.run("tasks", "--json")
+    assert "half-with-noise" in {task["name"] for task in json.loads(done.stdout)}
+    assert "hello from a plugin" in done.stderr
+
+
+def test_a_distribution_without_metadata_stops_nobody(site):
+    site.add("nameless", WORKING.format(task="half-of-nobody"), metadata=False)
+    site.add("good", WORKING.format(task="half-of-good"))
+    assert site.plugins()["good"]["provides"] == ["task half-of-good"]
+
+
+def test_the_variable_picks_the_plugins_that_load(site):
+    site.add("picked-one", WORKING.format(task="half-picked"))
+    site.add("left-out", "raise RuntimeError('must not run')")
+    assert set(site.plugins(SSL4RL_PLUGINS="Picked_One")) == {"ssl4rl-core", "picked-one"}
+
+
+def test_an_unpackaged_plugin_is_one_option_away(site, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(textwrap.dedent(WORKING.format(task="half-of-mine")))
+    done = site.run("--plugin", str(file), "tasks", "--json", SSL4RL_PLUGINS="none")
+    assert [task["name"] for task in json.loads(done.stdout)] == ["half-of-mine"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(None, "no plugin file"), ("1 / 0", "ZeroDivisionError"), ("x = 1", "it implements no hook")],
+)
+def test_an_unpackaged_plugin_that_fails_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, code, error):
+    found = Registry()
+    monkeypatch.setattr(ssl4rl_core.plugins, "registry", lambda: found)
+    file = tmp_path / "mine.py"
+    if code is not None:
+        file.write_text(code)
+    assert run(["--plugin", str(file), "tasks"]) == 2
+    shown = capsys.readouterr().err
+    assert error in shown and shown.count("\n") == 1 and found.files == []
+
+
+def test_a_command_of_a_plugin_is_a_command(site):
+    site.add(
+        "greeter",
+        """
+        from ssl4rl_core import hookimpl
+
+        @hookimpl
+        def ssl4rl_commands(app):
+            @app.command("greet")
+            def greet():
+                print("good morning")
+        """,
+    )
+    assert site.run("greet").stdout == "good morning\n"
+    assert site.plugins()["greeter"]["provides"] == ["command greet"]

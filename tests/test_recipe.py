@@ -1,0 +1,120 @@
+"""A recipe says what it means, and every mistake in one is a line that names the place."""
+
+import pytest
+
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.training.recipe import Recipe, load_recipe, parse_recipe
+
+GOOD = """\
+model: Qwen/Qwen2.5-VL-3B-Instruct
+data:
+  build: builds/photos
+tasks:
+  - rotation:easy
+  - {task: jigsaw, weight: 2}
+grpo:
+  learning_rate: 1e-6
+  max_steps: 100
+output: runs/one
+"""
+
+
+def test_names_alone_stand_for_blocks():
+    recipe = parse_recipe(GOOD)
+    assert recipe.model.name == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert [(task.task, task.weight) for task in recipe.tasks] == [("rotation:easy", 1.0), ("jigsaw", 2.0)]
+    assert (recipe.rewards.answer, recipe.rewards.format) == (1.0, 0.1)
+
+
+def test_a_recipe_written_out_reads_back_the_same():
+    recipe = parse_recipe(GOOD)
+    assert parse_recipe(recipe.to_yaml()).model_dump() == recipe.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("output: runs/one", "outptu: runs/one", 10, ("outptu", "did you mean 'output'")),
+        ("  build: builds/photos", "  biuld: builds/photos", 3, ("data.biuld", "did you mean 'build'")),
+        ("weight: 2", "wieght: 2", 6, ("tasks.1.wieght", "did you mean 'weight'")),
+        ("weight: 2", "weight: -2", 6, ("tasks.1.weight", "greater than 0")),
+        ("  build: builds/photos", "  build: a\n  source: folder:b", 2, ("data", "either build or source")),
+        ("  build: builds/photos", "  build: a\n  variants: 3", 2, ("data", "variants")),
+        ("  max_steps: 100", "  max_steps: 100\n  max_steps: 200", 10, ("max_steps", "given twice")),
+        ("grpo:", "grpo: [", 9, ("not YAML",)),
+    ],
+)
+def test_a_mistake_is_one_line_naming_file_line_and_key(tmp_path, old, new, line, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line {line}")
+    assert all(part in message for part in says)
+    assert "\n" not in message
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(UsageError, match="recipe, output: this key is missing"):
+        parse_recipe(GOOD.replace("output: runs/one\n", ""))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UsageError, match=r"nowhere\.yaml: No such file"):
+        load_recipe("nowhere.yaml")
+
+
+def test_a_source_needs_tasks():
+    with pytest.raises(UsageError, match="tasks: name at least one"):
+        parse_recipe("model: m\ndata: {source: 'folder:a'}\noutput: o\n")
+
+
+def test_changes_are_read_as_yaml_and_errors_name_them():
+    recipe = parse_recipe(GOOD, changes=["grpo.max_steps=20", "model.dtype=bfloat16", "evaluate.limit=4"])
+    assert recipe.grpo["max_steps"] == 20
+    assert recipe.model.name == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert (recipe.model.dtype, recipe.evaluate.limit) == ("bfloat16", 4)
+    with pytest.raises(UsageError, match=r"--set evaluate\.limit: "):
+        parse_recipe(GOOD, changes=["evaluate.limit=0"])
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        parse_recipe(GOOD, changes=["grpo"])
+
+
+def test_settings_of_trl_are_checked_by_trl_and_named(tmp_path):
+    from ssl4rl_core.training.settings import grpo_config
+
+    def config(text: str):
+        return grpo_config(parse_recipe(GOOD.replace("  max_steps: 100", text), "mine.yaml"))
+
+    assert config("  num_generations: 4").learning_rate == 1e-6  # which YAML reads as text
+    for text, says in [
+        ("  num_generatoins: 4", "mine.yaml, line 9, grpo.num_generatoins: .*did you mean 'num_generations'"),
+        ("  beta: much", "mine.yaml, line 9, grpo.beta: .*'much'"),
+        ("  num_generations: 1", "mine.yaml, line 7, grpo: .*at least 2 generations"),
+        ("  seed: 3", "mine.yaml, line 9, grpo.seed: set 'seed' at the top"),
+        ("  generation_batch_size: 12", "mine.yaml, line 9, grpo.generation_batch_size: "),
+    ]:
+        with pytest.raises(UsageError, match=says):
+            config(text)
+
+
+def test_settings_of_lora_are_checked_and_named():
+    from ssl4rl_core.training.settings import lora_config
+
+    lora = lora_config(parse_recipe(GOOD + "peft:\n  r: 4\n  target_modules: all-linear\n"))
+    assert lora is not None
+    assert lora.r == 4
+    with pytest.raises(UsageError, match=r"recipe, line 12, peft\.rank: LoraConfig has no field"):
+        lora_config(parse_recipe(GOOD + "peft:\n  rank: 4\n"))
+
+
+def test_recipes_that_ship_are_valid(request):
+    from ssl4rl_core.training.settings import grpo_config, lora_config
+
+    recipes = sorted((request.config.rootpath / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        recipe: Recipe = load_recipe(path, ["grpo.bf16=false"])
+        grpo_config(recipe)
+        lora_config(recipe)

@@ -1,0 +1,413 @@
+"""Training end to end, with models of a few thousand weights: what a run leaves, and what its parts may not do."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl4rl_core import Choice, Draft, ImageItem, ImageParams, Task, register, registry
+from ssl4rl_core.cli import run as cli
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.formats import AnswerOnly, ThinkAnswer
+from ssl4rl_core.training.recipe import parse_recipe
+from ssl4rl_core.training.run_folder import read_run
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+class Shade(Task[ImageItem, ImageParams]):
+    """Which half was darkened?"""
+
+    name, version = "toy-shade", 1
+    levels = {"easy": ImageParams(min_side=8), "medium": ImageParams(min_side=9)}
+    prompt = "<image>\nWhich half of this picture was darkened?"
+
+    def transform(self, item, params, rng, view):
+        side = str(rng.choice(["left", "right"]))
+        pixels = np.array(item.image)
+        middle = pixels.shape[1] // 2
+        half = slice(None, middle) if side == "left" else slice(middle, None)
+        pixels[:, half] //= 2
+        return Draft(images=[Image.fromarray(pixels)], answer=Choice(side, ["left", "right"]))
+
+    def chance(self, params):
+        return 1 / 2
+
+
+class Pair(Shade):
+    """Which picture was darkened?"""
+
+    name, version = "toy-pair", 1
+    levels = {"easy": ImageParams(min_side=8)}
+    prompt = "<image><image>\nWhich picture was darkened?"
+
+    def transform(self, item, params, rng, view):
+        side = str(rng.choice(["left", "right"]))
+        dark = Image.fromarray(np.array(item.image) // 2)
+        images = [dark, item.image] if side == "left" else [item.image, dark]
+        return Draft(images=images, answer=Choice(side, ["left", "right"]))
+
+
+class Word(Shade):
+    """A question without pictures."""
+
+    name, version = "toy-word", 1
+    levels = {"easy": ImageParams(min_side=8)}
+    prompt = "The picture is {width} pixels wide. Left or right?"
+
+    def transform(self, item, params, rng, view):
+        fields = {"width": item.image.width}
+        return Draft(answer=Choice(str(rng.choice(["left", "right"])), ["left", "right"]), fields=fields)
+
+
+TEXTS = [
+    "Which half of this picture was darkened? Give only the final answer, one of left, right, inside <answer>.",
+    "Which picture was darkened? The picture is 12 pixels wide. Left or right? First reason step by step inside",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks():
+    for task in (Shade, Pair, Word):
+        if task.name not in registry().tasks:
+            register(task)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        Image.fromarray(rng.integers(60, 255, (12, 12, 3), dtype=np.uint8)).resize((28, 28)).save(
+            folder / f"{number}.png"
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory) -> Path:
+    from ssl4rl_core.testing.tiny import tiny_vlm
+
+    return tiny_vlm(tmp_path_factory.mktemp("vlm"), TEXTS, pixels=28, hidden=32, layers=1)
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory) -> Path:
+    from ssl4rl_core.testing.tiny import tiny_lm
+
+    return tiny_lm(tmp_path_factory.mktemp("lm"), TEXTS, hidden=32, layers=1)
+
+
+def recipe(model: Path, pictures: Path, output: Path, *changes: str, tasks: str = "[toy-shade:easy]"):
+    text = f"""
+model: {model}
+data: {{source: "folder:{pictures}", test_fraction: 0.5}}
+tasks: {tasks}
+format: answer_only
+grpo:
+  max_steps: 2
+  per_device_train_batch_size: 8
+  num_generations: 4
+  learning_rate: 1e-4
+  max_completion_length: 6
+  gradient_checkpointing: false
+  save_strategy: "no"
+evaluate: {{limit: 4}}
+output: {output}
+"""
+    return parse_recipe(text, changes=changes)
+
+
+def train(made):
+    from ssl4rl_core.training.grpo import train as run
+    from ssl4rl_core.training.progress import Display
+
+    return run(made, display=Display(shown=False))
+
+
+def weights(folder: Path) -> dict:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+# --- whole runs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_all_that_a_report_needs(vlm, pictures, tmp_path):
+    changes = ("format_start={steps: 3, batch: 4}", "grpo.beta=0.01", "grpo.gradient_accumulation_steps=2")
+    out = train(recipe(vlm, pictures, tmp_path / "run", *changes, tasks="[toy-shade, toy-pair:easy, toy-word:easy]"))
+
+    run = read_run(out, "run")
+    configs = {"toy-shade-easy", "toy-shade-medium", "toy-pair-easy", "toy-word-easy"}
+    assert {(each.config, each.stage) for each in run.results} == {
+        (config, stage) for config in configs for stage in ("start", "format", "end")
+    }
+    for result in run.results:
+        assert (result.n, result.chance, result.model) == (4, 0.5, str(vlm))
+        assert result.low <= result.accuracy <= result.high
+        assert result.format_rate is not None and result.seconds is not None
+
+    assert [line["step"] for line in run.metrics] == [1, 2]
+    expected = {"reward", "rewards/answer", "rewards/format", "completion_length", "frac_reward_zero_std", "kl"}
+    assert all(expected | {"entropy", "seconds"} <= set(line) for line in run.metrics)
+    assert any(f"rewards/answer/{config}" in line for line in run.metrics for config in configs)
+
+    assert Counter(each.stage for each in run.completions) == {"start": 8, "format": 8, "end": 8}
+    asked = {stage: {each.sample for each in run.completions if each.stage == stage} for stage in ("start", "end")}
+    assert asked["start"] == asked["end"]
+    for each in run.completions:
+        assert len(each.images) == {"pair": 2, "shad": 1, "word": 0}[each.config[4:8]]
+        assert all((out / image).is_file() for image in each.images)
+
+    results = json.loads((out / "results.json").read_text())
+    assert set(results) == {"runs", "config"}
+    assert results["config"]["grpo"]["beta"] == 0.01
+    assert set(run.environment["packages"]) >= {"torch", "transformers", "trl"}
+    assert parse_recipe(run.recipe).model_dump(mode="json") | {"skipped": {}} == results["config"]
+    assert not list(out.glob(".*"))
+
+    # The reference of the KL term is the model after the format start, so the first step is at a distance of 0.
+    assert run.metrics[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_run_is_not_overwritten_by_mistake(pictures, vlm, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(recipe(vlm, pictures, tmp_path))
+
+
+def test_a_language_model_trains_on_questions_without_pictures(lm, pictures, tmp_path):
+    out = train(recipe(lm, pictures, tmp_path / "run", tasks="[toy-word:easy]"))
+    assert [result.stage for result in read_run(out, "run").results] == ["start", "end"]
+    with pytest.raises(UsageError, match="toy-shade asks about pictures, and the model sees none"):
+        train(recipe(lm, pictures, tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_lora_trains_an_adapter_that_eval_can_load(vlm, pictures, tmp_path):
+    changes = ("peft={r: 2, target_modules: [q_proj, v_proj]}", "format_start={steps: 1, batch: 2}", "rewards.format=1")
+    out = train(recipe(vlm, pictures, tmp_path / "run", *changes))
+    assert (out / "model" / "adapter_config.json").is_file()
+    assert not (out / "model" / "model.safetensors").exists()
+    # The format start had an adapter too: no weights but those it targets have changed.
+    before, after = weights(vlm), weights(out / "format")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed and all("q_proj" in name or "v_proj" in name for name in changed)
+
+    results = tmp_path / "eval" / "results.json"
+    options = ["--source", f"folder:{pictures}", "--task", "toy-shade:easy", "--format", "answer_only", "--limit", "3"]
+    options += ["--test-fraction", "0.5", "--max-tokens", "4", "--out", str(results)]
+    assert cli(["eval", "--model", str(out / "model"), *options]) == 0
+    [row] = json.loads(results.read_text())["runs"]
+    assert (row["task"], row["level"], row["n"], row["chance"]) == ("toy-shade", "easy", 3, 0.5)
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(lm, pictures, tmp_path, monkeypatch):
+    from ssl4rl_core.training.grpo import train as run
+    from ssl4rl_core.training.progress import Display
+    from ssl4rl_core.training.stream import Stream
+
+    batches: list[int] = []
+    references = Stream.references
+    monkeypatch.setattr(Stream, "references", lambda self, n, slots: batches.append(n) or references(self, n, slots))
+    saved = ("grpo.save_strategy=steps", "grpo.save_steps=2", "grpo.gradient_accumulation_steps=2")
+    whole = recipe(lm, pictures, tmp_path / "run", *saved, "grpo.max_steps=4", tasks="[toy-word:easy]")
+    begun = whole.model_copy(update={"grpo": {**whole.grpo, "max_steps": 2}})
+    train(begun)
+    assert batches == [0, 1]
+    # As if it had been killed after step 2: no results of the end.
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results["runs"] = [result for result in results["runs"] if result["stage"] == "start"]
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+
+    run(whole, resume=True, display=Display(shown=False))
+    assert batches == [0, 1, 2, 3]
+    done = read_run(tmp_path / "run", "run")
+    assert [line["step"] for line in done.metrics] == [1, 2, 3, 4]
+    assert [result.stage for result in done.results] == ["start", "end"]
+    with pytest.raises(UsageError, match="has ended"):
+        run(whole, resume=True, display=Display(shown=False))
+    hotter = whole.model_copy(update={"grpo": {**whole.grpo, "temperature": 0.5}})
+    with pytest.raises(UsageError, match=r"another recipe \(grpo\.temperature\)"):
+        run(hotter, resume=True, display=Display(shown=False))
+
+
+def test_a_build_is_trained_on_evaluated_and_scored(lm, pictures, tmp_path, capsys):
+    from data_builders.builder import build
+
+    build(["toy-word:easy"], f"folder:{pictures}", tmp_path / "built", test_fraction=0.5)
+    made = recipe(lm, pictures, tmp_path / "run", "grpo.max_steps=1").model_dump()
+    made |= {"data": {"build": str(tmp_path / "built")}, "tasks": ["toy-word"]}
+    out = train(type(recipe(lm, pictures, tmp_path)).model_validate(made))
+    assert read_run(out, "run").results[0].n == 4
+
+    line = {"completion": "<answer>left</answer>", "config": "toy-word-easy"}
+    lines = [{**line, "item": f"{number}.png"} for number in range(16)] + [{**line, "item": "no.png"}]
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ["--data", str(tmp_path / "built"), "--format", "answer_only", "--json"]
+    capsys.readouterr()
+    assert cli(["score", str(tmp_path / "lines.jsonl"), *options, "--out", str(tmp_path / "scores.jsonl")]) == 0
+    printed = capsys.readouterr()
+    [row] = json.loads(printed.out)
+    assert (row["n"], row["format_rate"]) == (16, 1.0)
+    assert "line 17: no sample of toy-word-easy with item 'no.png'" in printed.err
+    scores = [json.loads(text) for text in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert row["accuracy"] == sum(score["score"] for score in scores) / 16
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_shares_one_conversation_with_the_same_pictures(vlm, pictures):
+    rows = _trainer_rows(vlm, pictures)
+    assert len(rows) == 8
+    assert len({id(row["prompt"]) for row in rows}) == 2
+    pictures_of = [row["prompt"][0]["content"][0]["image"] for row in rows]
+    assert len({id(picture) for picture in pictures_of}) == 2
+
+
+def _trainer_rows(vlm: Path, pictures: Path) -> list[dict]:
+    from ssl4rl_core.training.data import open_data
+    from ssl4rl_core.training.models import load_model
+    from ssl4rl_core.training.prompts import Prompter
+    from ssl4rl_core.training.stream import Stream
+    from ssl4rl_core.training.trainer import StreamedTrainer
+
+    made = recipe(vlm, pictures, pictures)
+    mix = open_data(made.data, made.tasks)
+    trainer = StreamedTrainer.__new__(StreamedTrainer)
+    trainer._stream = Stream(mix.samples, mix.weights)
+    trainer._prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
+    trainer._slots = 2
+    return trainer.rows(0, [0, 0, 0, 0, 1, 1, 1, 1])
+
+
+def test_the_format_start_never_sees_the_right_answer(vlm, pictures):
+    from ssl4rl_core.training.data import open_data
+    from ssl4rl_core.training.format_start import random_target
+    from ssl4rl_core.training.models import load_model
+    from ssl4rl_core.training.prompts import Prompter
+
+    made = recipe(vlm, pictures, pictures)
+    samples = open_data(made.data, made.tasks).samples
+    prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
+    records = [
+        samples.sample("toy-shade-easy", "train", n).record for n in range(samples.size("toy-shade-easy", "train"))
+    ]
+    assert len({each.answer_text for each in records}) == 2
+
+    # Whatever is right, the same draw gives the same target.
+    left, right = (next(each for each in records if each.answer_text == side) for side in ("left", "right"))
+    targets = [
+        [random_target(each, prompter, registry(), seed=0, draw=draw) for draw in range(400)] for each in (left, right)
+    ]
+    assert targets[0] == targets[1]
+    assert set(targets[0]) == {"<answer>left</answer>", "<answer>right</answer>"}
+    assert 160 < targets[0].count("<answer>left</answer>") < 240
+
+
+def test_answers_are_drawn_evenly_and_whatever_is_right():
+    from ssl4rl_core import Angle, Permutation
+
+    for one, other, count in [
+        (Angle(0, 90), Angle(270, 90), 4),
+        (Permutation([1, 2, 3]), Permutation([3, 1, 2]), 6),
+        (Choice("a", "abc"), Choice("b", "abc"), 3),
+    ]:
+        drawn = [one.draw(np.random.default_rng(seed)) for seed in range(600)]
+        assert drawn == [other.draw(np.random.default_rng(seed)) for seed in range(600)]
+        shares = Counter(answer.text() for answer in drawn)
+        assert len(shares) == count
+        assert all(abs(share - 600 / count) < 5 * (600 / count) ** 0.5 for share in shares.values())
+
+
+def test_only_the_completion_is_learned_in_the_format_start(lm):
+    from ssl4rl_core.training.format_start import IGNORED, supervised
+    from ssl4rl_core.training.models import load_model
+    from ssl4rl_core.training.prompts import Prompter
+    from ssl4rl_core.training.recipe import ModelSettings
+
+    prompter = Prompter(load_model(ModelSettings(name=str(lm))).processor, AnswerOnly(), registry())
+    asked = [[{"role": "user", "content": "Left?"}], [{"role": "user", "content": "Left or right, which of them?"}]]
+    targets = ["<answer>left</answer>", "<answer>right right</answer>"]
+    batch = supervised(prompter, asked, targets)
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    for row, target in enumerate(targets):
+        learned = batch["labels"][row][batch["labels"][row] != IGNORED].tolist()
+        assert prompter.decode(learned) == target
+        assert learned[-1] == prompter.tokenizer.eos_token_id
+    assert batch["attention_mask"][0, 0] == 0 and batch["attention_mask"][1, 0] == 1
+
+
+def test_a_template_that_opens_the_thinking_is_taken_into_account(lm, tmp_path):
+    from transformers import AutoTokenizer
+
+    from ssl4rl_core.training.prompts import Prompter
+
+    tokenizer = AutoTokenizer.from_pretrained(lm)
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", "assistant\n<think>\n")
+    assert Prompter(tokenizer, ThinkAnswer(), registry()).prefill == "<think>\n"
+    with pytest.raises(UsageError, match=r"begins every completion with <think>.*use think_answer or boxed"):
+        Prompter(tokenizer, AnswerOnly(), registry())
+    tokenizer.chat_template = None
+    with pytest.raises(UsageError, match="no chat template"):
+        Prompter(tokenizer, ThinkAnswer(), registry())
+
+
+def test_prompts_over_the_limit_are_passed_over(lm, pictures, tmp_path):
+    with pytest.raises(UsageError, match="prompt longer than max_prompt_tokens"):
+        train(recipe(lm, pictures, tmp_path / "run", "max_prompt_tokens=3", tasks="[toy-word:easy]"))
+
+
+def test_a_model_that_takes_one_picture_is_told_of_the_composite_layout(vlm, pictures, monkeypatch, tmp_path):
+    from ssl4rl_core.training.prompts import Prompter
+
+    encode = Prompter.encode
+
+    def one_picture(self, conversations):
+        for conversation in conversations:
+            if sum(part["type"] == "image" for part in conversation[0]["content"]) > 1:
+                raise ValueError("only one image is supported")
+        return encode(self, conversations)
+
+    monkeypatch.setattr(Prompter, "encode", one_picture)
+    with pytest.raises(UsageError, match=r"cannot take the 2 pictures of a toy-pair question.*composite"):
+        train(recipe(vlm, pictures, tmp_path / "run", tasks="[toy-pair:easy]"))
+    assert not (tmp_path / "run").exists()
+    made = recipe(vlm, pictures, tmp_path / "run", "data.layout=composite", "grpo.max_steps=1", tasks="[toy-pair:easy]")
+    assert read_run(train(made), "run").results
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["model=no/such-model"], "there is no model no/such-model"),
+        (["model=./nowhere"], "there is no model folder ./nowhere"),
+        (["data.source=folder:nowhere"], "nowhere"),
+        (["tasks=[toy-shadow]"], "did you mean 'toy-shade'"),
+        (["format=boxd"], "did you mean 'boxed'"),
+        (["grpo.beat=1"], "--set grpo.beat: GRPOConfig has no field 'beat'; did you mean 'beta'"),
+    ],
+)
+def test_what_is_missing_is_one_line(lm, pictures, tmp_path, capsys, changes, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe(lm, pictures, tmp_path / "run", tasks="[toy-word:easy]").to_yaml())
+    options = [option for change in changes for option in ("--set", change)]
+    assert cli(["train", str(path), *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error
+    assert says in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "trl", None)
+    assert cli(["eval", "--model", "m", "--data", "d"]) == 1
+    assert "pip install 'ssl4rl-core[train]'" in capsys.readouterr().err
