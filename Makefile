@@ -12,7 +12,7 @@ install: .venv/.installed
 # One resolver call for all, so that versions agree; again when a pyproject changes.
 .venv/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,embedded,dev]' $(addprefix -e ./,$(PLUGINS))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,embedded,dev]' $(addprefix -e ./,$(PLUGINS))
 	touch $@
 
 test: install lint
@@ -23,8 +23,18 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Shards of all four tasks from pictures that ship inside ordinary packages; then a tiny model with random weights, a
+# short start on the form of an answer with random answers, GRPO, and the report.
 demo: install
-	$(BIN)/python -m ssl4rl_core.demo --task $(TASK) --seed $(SEED)
+	rm -rf runs/demo-data
+	$(BIN)/ssl4rl build --source embedded:photos --out runs/demo-data/photos --workers 2 --variants 4 \
+	    --test-fraction 0.3 --task rotation --task jigsaw --task contrastive --task position
+	$(BIN)/ssl4rl build --source embedded:faces --out runs/demo-data/faces --variants 4 --balance \
+	    --test-fraction 0.25 --image-format png \
+	    --task 'rotation:easy?min_side=25' --task 'position:easy?min_side=25'
+	$(BIN)/python examples/tiny_model.py --data runs/demo-data/faces --out runs/demo-data/tiny --seed $(SEED)
+	$(BIN)/ssl4rl train recipes/demo-$(TASK).yaml --overwrite --set seed=$(SEED)
+	$(BIN)/ssl4rl report runs/demo
 
 clean:
 	rm -rf .venv runs build dist
