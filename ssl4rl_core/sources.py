@@ -122,13 +122,22 @@ class View:
             pools.insert(0, index.neighbours(item.position))
         for position in itertools.chain.from_iterable(_in_random_order(pool, rng) for pool in pools):
             entry = index[position]
-            if entry.group == item.group or self._splitter(entry) != self.split:
+            if not self._is_another(entry, item):
                 continue
             try:
                 return self.source.load(self.kind, entry, max_side=self._max_side)
             except Skip:
                 continue
         raise Skip("no other item in its split")
+
+    def has_another(self, item: Item) -> bool:
+        """Whether `another` has one to choose: a task asks before it lets the answer depend on it."""
+        index = self.source.index(self.kind)
+        following = range(item.position + 1, item.position + len(index))
+        return any(self._is_another(index[position % len(index)], item) for position in following)
+
+    def _is_another(self, entry: Entry, item: Item) -> bool:
+        return entry.group != item.group and self._splitter(entry) == self.split
 
 
 def _in_random_order(pool: Sequence[int], rng: np.random.Generator, draws: int = 64) -> Iterator[int]:

@@ -162,9 +162,10 @@ def broken_shards() -> dict[str, bytes]:
     lying.size = 2**40
     negative = bytearray(whole)
     # A size of -512 in base 256, which leads back to the same header for ever, and a checksum that fits.
-    negative[124:136] = b"\xff" * 10 + b"\xfe\x00"
-    negative[148:156] = b" " * 8
-    negative[148:156] = b"%06o\0 " % sum(negative[:512])
+    header = slice(second, second + 512)
+    negative[second + 124 : second + 136] = b"\xff" * 10 + b"\xfe\x00"
+    negative[second + 148 : second + 156] = b" " * 8
+    negative[second + 148 : second + 156] = b"%06o\0 " % sum(negative[header])
     return {
         "inside a picture": whole[: second + 700],
         "inside a header": whole[: second + 100],

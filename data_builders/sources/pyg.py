@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import io
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pydantic import Field
 
 from data_builders.atomic import write_whole
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
+from data_builders.sources.index import cache_folder
 from data_builders.sources.options import SourceOptions
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
 from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings, Texts
@@ -59,7 +59,7 @@ class PyG(GraphSource):
             raise UsageError(f"pyg:{where} wraps another dataset: name that one and give its node texts by texts=FILE")
         if chosen.root is not None and not chosen.root.is_dir():
             raise UsageError(f"pyg: root={chosen.root} is no folder")
-        cached = _cache_folder() / f"{_key(title, argument, chosen)}.npz"
+        cached = cache_folder() / "pyg-1" / f"{_key(title, argument, chosen)}.npz"
         if not cached.is_file():
             arrays = _arrays(_load(title, argument, chosen), f"pyg:{where}")
             packed = io.BytesIO()
@@ -69,11 +69,6 @@ class PyG(GraphSource):
         with np.load(cached, allow_pickle=False) as arrays:
             graph = _graph(dict(arrays), chosen)
         return cls(graph, f"pyg:{where}", chosen.license)
-
-
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "ssl4rl" / "pyg-1"
 
 
 def _key(title: str, argument: str, options: PyGOptions) -> str:

@@ -54,6 +54,9 @@ class Contrastive(Task[ImageItem, ContrastiveParams]):
     def transform(self, item: ImageItem, params: ContrastiveParams, rng: "np.random.Generator", view: "View") -> Draft:
         if not _can_be_cut(item.image, params):
             raise Skip("picture too small or of one colour")
+        # Asked before the answer is drawn: else a picture that is alone in its split would only ever mean "yes".
+        if not view.has_another(item):
+            raise Skip("no other item in its split")
         same = bool(rng.integers(2))
         other = item.image if same else _another(item, params, rng, view)
         views = [_view(image, params, rng) for image in (item.image, other)]

@@ -149,3 +149,13 @@ def test_pictures_that_cannot_be_asked_about_are_skipped(spec: str, pictures: li
 def test_small_faces_are_large_enough():
     rendered = samples("hard?min_side=24", 8, synthetic_source(3, width=25, height=25))
     assert {image.size for sample in rendered for image in sample.images} == {(224, 224)}
+
+
+def test_a_picture_alone_in_its_split_is_never_asked_about():
+    source = MemorySource({"alone": synthetic_picture(0)})
+    view = source.view("image", "train", Splitter(0.0))
+    item = source.load("image", source.index("image")[0])
+    config = parse_config("contrastive:easy", registry())
+    for variant in range(8):  # else it would be asked about where the answer is yes, and only there
+        with pytest.raises(Skip, match="no other item in its split"):
+            render(config, item, view, variant=variant)

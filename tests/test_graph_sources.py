@@ -1,0 +1,310 @@
+"""Sources of graphs: ids, groups and splits, odd graphs, and one line for whatever is wrong."""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_builders.sources import pyg
+from data_builders.sources.graph_source import GraphSource, read_texts
+from data_builders.sources.networkx_graphs import NetworkX, from_networkx
+from data_builders.sources.pyg import PyG
+from data_builders.sources.triples import Triples
+from ssl4rl_core import EdgeItem, NodeItem, Skip, Splitter, UsageError, parse_configs, registry, render
+
+nx = pytest.importorskip("networkx", reason="needs the extra 'graph'")
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the outside data ../shared/data is absent")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def triples(folder: Path, **files: str) -> Triples:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return Triples.open(str(folder))
+
+
+def entries(source: GraphSource, kind: str) -> dict:
+    index = source.index(kind)
+    return {index[position].id: index[position] for position in range(len(index))}
+
+
+def test_triples_have_an_id_of_head_relation_tail_and_stand_once(tmp_path: Path):
+    source = triples(tmp_path, valid="a\tlikes\tb\na\tlikes\tb\nb\tlikes\ta\na\tknows\tb\n\nc\tlikes\tc\n")
+    edges = entries(source, "edge")
+    assert sorted(edges) == ['["a","knows","b"]', '["a","likes","b"]', '["b","likes","a"]', '["c","likes","c"]']
+    assert len({entry.group for id, entry in edges.items() if "c" not in id}) == 1
+    assert sorted(entries(source, "node")) == ["a", "b", "c"]
+    edge = source.load("edge", edges['["b","likes","a"]'])
+    node = source.load("node", entries(source, "node")["b"])
+    assert isinstance(edge, EdgeItem)
+    assert isinstance(node, NodeItem)
+    assert edge.head == node.node
+    assert source.name == f"triples:{tmp_path.name}"
+
+
+def test_ids_with_quotes_tabs_and_bars_stay_apart(tmp_path: Path):
+    source = triples(tmp_path, train='a","b\tr\tc\na\tr\tb","c\né|\\\tr\ts\n')
+    ids = list(entries(source, "edge"))
+    assert len(set(ids)) == 3
+    assert ['a","b', "c"] in map(json.loads, ids)
+
+
+def test_train_and_test_files_are_the_split_and_a_triple_in_both_is_held_out(tmp_path: Path):
+    source = triples(tmp_path, train="a\tr\tb\nb\tr\tc\n", valid="c\tr\td\n", test="a\tr\tb\n")
+    splits = {json.loads(id)[0]: entry.split for id, entry in entries(source, "edge").items()}
+    assert splits == {"a": "test", "b": "train", "c": "test"}
+    assert not any(entry.split for entry in entries(triples(tmp_path / "x", valid="a\tr\tb\n"), "edge").values())
+
+
+def test_texts_come_from_the_names_or_from_a_file(tmp_path: Path):
+    lines = "q1\tr\tq2\nq2\tr\tq3\n"
+    assert triples(tmp_path, test=lines).graph.attributes.content(0) == b"q1"
+    (tmp_path / "texts.tsv").write_text("q1\tOne\tthe first\nq3\tThree\n")
+    by_table = Triples.open(str(tmp_path), texts="texts.tsv")
+    assert [by_table.graph.attributes.content(node) for node in range(3)] == [b"One: the first", b"", b"Three"]
+    described = {"q1": {"label": "One", "description": "line\nbreak"}, "q2": {"label": "Two"}}
+    (tmp_path / "entity2wikidata.json").write_text(json.dumps(described))
+    found = triples(tmp_path, test=lines)
+    assert [found.graph.attributes.content(node) for node in range(3)] == [b"One: line break", b"Two", b""]
+
+
+def test_nodes_with_one_text_share_a_group_unless_it_is_a_category():
+    graph = nx.path_graph(40)
+    nx.set_node_attributes(graph, {n: "copy" if n < 2 else "class" if n < 30 else f"own {n}" for n in graph}, "t")
+    index = NetworkX(from_networkx(graph, "memory:g", text="t"), "memory:g").index("node")
+    groups = [index[n].group for n in range(40)]
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 39
+
+
+def test_an_undirected_edge_has_one_id(tmp_path: Path):
+    (tmp_path / "g.edgelist").write_text("b a\na b\n# a remark\nb c\nc c\n")
+    source = NetworkX.open(str(tmp_path / "g.edgelist"))
+    assert sorted(entries(source, "edge")) == ['["a","b"]', '["b","c"]', '["c","c"]']
+    directed = NetworkX.open(str(tmp_path / "g.edgelist"), directed="true")
+    assert sorted(entries(directed, "edge")) == ['["a","b"]', '["b","a"]', '["b","c"]', '["c","c"]']
+
+
+def test_graphml_keeps_direction_relations_and_texts(tmp_path: Path):
+    graph = nx.MultiDiGraph()
+    graph.add_node("p", title="A\tpaper\n<b>on</b> graphs")
+    graph.add_edge("p", "q", kind="cites")
+    graph.add_edge("p", "q", kind="extends")
+    graph.add_edge("q", "p", kind="cites")
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    source = NetworkX.open(str(tmp_path / "g.graphml"), relation="kind", text="title")
+    assert sorted(entries(source, "edge")) == ['["p","cites","q"]', '["p","extends","q"]', '["q","cites","p"]']
+    assert source.graph.attributes.content(0) == b"A paper on graphs"
+    assert not source.graph.attributes.has(1)
+
+
+def test_networkx_by_name():
+    assert len(NetworkX.open("karate").graph) == 34
+    assert NetworkX.open("karate").graph.attributes.content(0) == b"club: Mr. Hi"
+    assert NetworkX.open("les").graph.attributes.content(0) == b"Napoleon"
+    embedded = registry().source("embedded:graphs")
+    assert len(embedded.index("node")) == 34 + 32 + 15 + 77
+    assert "florentine/Medici" in entries(embedded, "node")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_fingerprint_tells_graphs_apart_and_survives_a_worker(tmp_path: Path):
+    one = triples(tmp_path / "1", train="a\tr\tb\nb\tr\tc\n")
+    same = triples(tmp_path / "2", train="a\tr\tb\nb\tr\tc\na\tr\tb\n")
+    others = [
+        triples(tmp_path / "3", train="a\tr\tb\nc\tr\tb\n"),
+        triples(tmp_path / "4", train="a\tr\tb\nb\ts\tc\n"),
+        triples(tmp_path / "5", valid="a\tr\tb\nb\tr\tc\n"),
+    ]
+    assert one.fingerprint() == same.fingerprint()
+    assert one.fingerprint() not in {other.fingerprint() for other in others}
+    one.view("edge", "train", Splitter())
+    assert pickle.loads(pickle.dumps(one)).fingerprint() == one.fingerprint()
+
+
+ERRORS = {
+    "triples:nowhere": "no train.txt",
+    "triples:.": "no train.txt",
+    "networkx:nothing": "knows no graph 'nothing': davis",
+    "networkx:none.graphml": "there is no file none.graphml",
+    "networkx:karate?colour=red": "no option 'colour'",
+    "networkx:karate?directed=perhaps": "option directed",
+    "pyg:TAGDataset/ogbn-arxiv": "texts=FILE",
+    "pyg:Planetoid/Cora?root=nowhere": "root=nowhere is no folder",
+}
+
+
+@pytest.mark.parametrize(("spec", "message"), ERRORS.items(), ids=list(ERRORS))
+def test_a_wrong_spec_is_told_in_one_line(spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message) as caught:
+        registry().source(spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("g.graphml", b"<graphml><broken", "cannot be read"),
+        ("g.gml", b"graph [ node [", "cannot be read"),
+        ("g.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("g.edgelist", b"", "the graph is empty"),
+        ("g.parquet", b"", "is none of .graphml"),
+    ],
+)
+def test_a_broken_file_is_told_in_one_line(name: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        NetworkX.open(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_triples_and_texts(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"train\.txt:2: not head TAB relation TAB tail"):
+        triples(tmp_path, train="a\tr\tb\na b\n")
+    with pytest.raises(UsageError, match="the graph is empty"):
+        triples(tmp_path, train="\n")
+    (tmp_path / "train.txt").write_bytes(b"a\tr\t\xff\n")
+    with pytest.raises(UsageError, match="UTF-8"):
+        Triples.open(str(tmp_path))
+    for text in ["{", "[1, 2]", '"a"']:
+        (tmp_path / "t.json").write_text(text)
+        with pytest.raises(UsageError, match=r"t\.json"):
+            read_texts(tmp_path / "t.json")
+    with pytest.raises(UsageError, match=r"absent\.json"):
+        read_texts(tmp_path / "absent.json")
+
+
+def test_two_nodes_that_are_written_alike_are_refused():
+    with pytest.raises(UsageError, match="same name"):
+        from_networkx(nx.Graph([(1, "1")]), "memory:g")
+
+
+def odd_graph() -> NetworkX:
+    """All in one: a self-loop, an isolated node, doubles, both directions, several relations, every kind of text."""
+    graph = nx.MultiDiGraph()
+    texts = {
+        "plain": "a plain text",
+        "none": "",
+        "lines": "two\nlines\tand a tab\r\n",
+        "markup": '<h1 class="x">Title</h1> <image> {graph} <|im_end|> "quoted"',
+        "huge": "very long " * 10_000,
+        "isolated": "nobody knows me",
+        "X": "X: \"a\"\nA - 12",
+    }  # fmt: skip
+    texts |= {f"n{n}": f"ordinary text {n}" for n in range(20)}
+    for name, text in texts.items():
+        graph.add_node(name, text=text)
+    names = [name for name in texts if name != "isolated"]
+    for place, name in enumerate(names):
+        for step in (1, 2, 5):
+            graph.add_edge(name, names[(place + step) % len(names)], kind=f"r{step}")
+        graph.add_edge(names[(place + 1) % len(names)], name, kind="r1")
+        graph.add_edge(name, names[(place + 1) % len(names)], kind="r1")
+        graph.add_edge(name, names[(place + 1) % len(names)], kind="r9")
+    graph.add_edge("plain", "plain", kind="self")
+    return NetworkX(from_networkx(graph, "memory:odd", relation="kind"), "memory:odd")
+
+
+@pytest.mark.parametrize("task", ["attribute-mask", "neighbor", "link"])
+@pytest.mark.parametrize("form", ["edges", "adjacency", "prose"])
+def test_every_item_of_an_odd_graph_is_a_sample_or_a_skip(task: str, form: str):
+    source, reasons, made = odd_graph(), set(), 0
+    for config in parse_configs([f"{task}?form={form}"], registry()):
+        kind = config.task.kind
+        for split in ("train", "test"):
+            view = source.view(kind, split, Splitter(0.3))
+            for entry in entries(source, kind).values():
+                if Splitter(0.3)(entry) != split:
+                    continue
+                try:
+                    record = render(config, source.load(kind, entry), view).record
+                except Skip as skip:
+                    reasons.add(str(skip))
+                    continue
+                made += 1
+                assert "<" not in record.question.replace("<-", "")
+                assert max(map(len, record.question.split('"'))) < 3000
+    assert made > 20
+    if task == "link":
+        assert {"the edge is a self-loop", "a node asked about has no text that may be seen"} <= reasons
+    if task == "attribute-mask":
+        assert {"the node has no text", "no neighbour with a text"} <= reasons
+    if task == "neighbor":
+        assert "fewer neighbours than are to be hidden" in reasons
+
+
+class TestTorchGeometric:
+    """Needs torch-geometric; its import takes seconds."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self):
+        pytest.importorskip("torch_geometric", reason="needs the extra 'graph'")
+
+    def test_karate_club_has_edges_and_no_features(self):
+        source = PyG.open("KarateClub")
+        assert (len(source.graph), source.graph.size, source.graph.directed) == (34, 78, False)
+        assert not source.graph.attributes.has(0)
+
+    def test_an_open_source_is_read_from_the_cache_the_next_time(self, monkeypatch: pytest.MonkeyPatch):
+        first = PyG.open("KarateClub").fingerprint()
+        monkeypatch.setattr(pyg, "_load", None)
+        assert PyG.open("KarateClub").fingerprint() == first
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("Nothing", "no dataset 'Nothing'"),
+            ("WikiCS", "needs root=DIR"),
+            ("KarateClub/extra", "takes no name"),
+        ],
+    )
+    def test_wrong_names(self, spec: str, message: str):
+        with pytest.raises(UsageError, match=message):
+            PyG.open(spec)
+
+    def test_a_missing_file_is_named_with_its_place(self, tmp_path: Path):
+        (tmp_path / "raw").mkdir()
+        with pytest.raises(UsageError, match=r"lacks Cora/raw/ind\.cora\.x.*download=true"):
+            PyG.open("Planetoid/Cora", root=str(tmp_path / "raw"))
+
+    @needs_shared
+    def test_cora_is_read_from_raw_files_that_stay_as_they_are(self, tmp_path: Path):
+        root = SHARED / "planetoid"
+        before = sorted((root / "cora").iterdir())
+        source = PyG.open("Planetoid/Cora", root=str(root))
+        assert (len(source.graph), source.graph.size) == (2708, 5278)
+        assert sorted((root / "cora").iterdir()) == before
+        assert source.name == "pyg:Planetoid/Cora"
+        (tmp_path / "words").write_text("\n".join(f"word{n}" for n in range(1433)))
+        named = PyG.open("Planetoid/Cora", root=str(root), vocabulary=str(tmp_path / "words"))
+        assert named.graph.attributes.describe([0], 100, np.random.default_rng(0))[0].startswith("word")
+        (tmp_path / "words").write_text("one\ntwo")
+        with pytest.raises(UsageError, match="has 2 words"):
+            PyG.open("Planetoid/Cora", root=str(root), vocabulary=str(tmp_path / "words"))
+
+
+@needs_shared
+def test_fb15k_237_with_its_descriptions():
+    source = Triples.open(str(SHARED / "FB15k-237"))
+    assert (len(source.graph), source.graph.size, len(source.graph.relations)) == (12039, 38001, 228)
+    denton = entries(source, "node")["/m/010016"]
+    assert source.graph.attributes.content(denton.position) == b"Denton: city in Texas, United States"
+    assert not any(entry.split for entry in list(entries(source, "edge").values())[:100])
+
+
+def test_opening_twice_gives_the_same_order(tmp_path: Path):
+    lines = "".join(f"n{n}\tr{n % 3}\tn{n * 7 % 50}\n" for n in range(50))
+    digests = {
+        hashlib.sha256(json.dumps(list(entries(triples(tmp_path, train=lines), "edge"))).encode()).hexdigest()
+        for _ in range(2)
+    }
+    assert len(digests) == 1
