@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ssl4rl_core.errors import Ssl4rlError
+
 _SUFFIX = ".partial"
 
 
@@ -22,6 +24,24 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """Write a small file where a user asked for it; folders on the way are made.
+
+    Raises:
+        Ssl4rlError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise Ssl4rlError(f"cannot write {path}: {error.strerror or error}; name another file") from error
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a killed run left this half written."""
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
 def remove_partials(folder: Path) -> None:

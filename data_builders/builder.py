@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_builders.atomic import remove_partials, write_whole
+from data_builders.atomic import is_partial, remove_partials, write_whole
 from data_builders.engines import Job, Progress, Report
 from data_builders.engines.local import run_here, run_in_processes
 from data_builders.manifest import MANIFEST, PLAN, Manifest, make_manifest, read_plan
@@ -102,7 +102,8 @@ def _begin(out: Path, plan: Plan) -> None:
     """Write the plan, or find the same one there."""
     begun = read_plan(out)
     if begun is None:
-        if any(out.iterdir()):
+        # Killed while it wrote its plan, a build has left nothing but that.
+        if not all(is_partial(path) for path in out.iterdir()):
             raise UsageError(f"{out} is not empty and holds no build: choose a new folder")
         write_whole(out / PLAN, plan.model_dump_json(indent=1).encode() + b"\n")
     elif differences := begun.differences(plan):

@@ -42,7 +42,7 @@ def dataset_card(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
         skips=[(total, _plain(reason), items) for total in manifest.totals for reason, items in total.skips.items()],
         example=_example(manifest),
         extension=EXTENSIONS[plan.options.image_format],
-        percent=lambda chance: f"{100 * chance:.3g} %",
+        percent=lambda chance: "by sample" if chance is None else f"{100 * chance:.3g} %",
         versions=", ".join(f"{name} {version}" for name, version in plan.libraries.items()),
         command=rebuild_command(manifest, configs),
     )

@@ -101,7 +101,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     try:
         return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if (directory / PLAN).is_file():
             raise Ssl4rlError(
                 f"the build in {directory} is not finished: run the 'ssl4rl build' command that began it again"

@@ -1,4 +1,6 @@
-"""Write a tiny model with random weights for a build: a Qwen2.5-VL, its tokenizer trained on the build's prompts.
+"""Write a tiny model with random weights for a build, its tokenizer trained on the build's prompts.
+
+A Qwen2.5-VL where the build has pictures, a Qwen3 where it has none.
 
 python examples/tiny_model.py --data runs/demo/faces --format answer_only --seed 0 --out runs/demo/tiny
 """
@@ -12,7 +14,7 @@ import typer
 from data_builders import BuiltSamples
 from ssl4rl_core import ResponseFormat, Sample, registry
 from ssl4rl_core.answers import load_answer
-from ssl4rl_core.testing.tiny import tiny_vlm
+from ssl4rl_core.testing.tiny import tiny_lm, tiny_vlm
 
 PROMPTS = 64
 
@@ -23,17 +25,21 @@ def main(
     format: Annotated[str, typer.Option(help="How it will be asked to answer.")] = "answer_only",
     pixels: Annotated[int, typer.Option(help="Side of the square that pictures are scaled to.")] = 56,
     hidden: Annotated[int, typer.Option(help="Width of the model.")] = 96,
-    layers: Annotated[int, typer.Option(help="Layers of the vision part, and as many of the text part.")] = 3,
+    layers: Annotated[int, typer.Option(help="Layers, and as many again of the part that sees pictures.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
 ) -> None:
     samples, response_format = BuiltSamples(data), registry().format(format)
-    texts = {
-        _text(samples.sample(config, "train", index), response_format)
+    asked = [
+        samples.sample(config, "train", index)
         for config in samples.configs
         for index in range(min(PROMPTS, samples.size(config, "train")))
-    }
+    ]
+    texts = {_text(sample, response_format) for sample in asked}
     shutil.rmtree(out, ignore_errors=True)
-    tiny_vlm(out, texts, pixels=pixels, hidden=hidden, layers=layers, seed=seed)
+    if any(sample.images for sample in asked):
+        tiny_vlm(out, texts, pixels=pixels, hidden=hidden, layers=layers, seed=seed)
+    else:
+        tiny_lm(out, texts, hidden=hidden, layers=layers, seed=seed)
 
 
 def _text(sample: Sample, response_format: ResponseFormat) -> str:

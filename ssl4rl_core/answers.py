@@ -134,9 +134,11 @@ class Choice(Answer):
         return self.model_copy(update={"value": self.options[int(rng.integers(len(self.options)))]})
 
 
+# Possessive: blanks that two parts could share would be tried in every division.
 _ANGLE = re.compile(
-    r"(?P<degrees>[-+]?[0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:\\?(?:°|\^\s*\{?\s*\\circ\s*\}?|deg\b\.?|degrees?\b))?"
-    r"\s*(?P<turn>counter[- ]?clockwise|anti[- ]?clockwise|ccw|clockwise|cw)?",
+    r"(?P<degrees>[-+]?[0-9]{1,3}(?:\.[0-9]{1,6})?)\s*+"
+    r"(?:\\?(?:°|\^\s*+(?:\{\s*+)?\\circ\s*+\}?|deg\b\.?|degrees?\b)\s*+)?"
+    r"(?P<turn>counter[- ]?clockwise|anti[- ]?clockwise|ccw|clockwise|cw)?",
     re.IGNORECASE,
 )
 
@@ -198,7 +200,7 @@ class Angle(Answer):
         return self.model_copy(update={"degrees": self.step * int(rng.integers(360 // self.step))})
 
 
-_NUMBERS = re.compile(r"[0-9]{1,3}(?:\s*[\s,;]\s*[0-9]{1,3})+")
+_NUMBERS = re.compile(r"[0-9]{1,3}(?:(?:\s*+[,;]\s*+|\s++)[0-9]{1,3})+")
 
 
 class Permutation(Answer):

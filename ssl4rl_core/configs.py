@@ -102,7 +102,7 @@ def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> Ta
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "params"
-        raise UsageError(f"{spec!r}: {where}: {first['msg']}") from error
+        raise UsageError(f"{spec!r}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     # Only what differs from the level is named, so that one setting has one name.
     kept = {key: value for key, value in changed.model_dump(mode="json").items() if value != getattr(params, key)}
     suffix = "".join(f"-{key}-{_slug(value)}" for key, value in sorted(kept.items())).replace("_", "-")

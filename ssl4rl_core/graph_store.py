@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -133,6 +133,17 @@ class Numbers:
         return -np.linalg.norm(self.rows[list(others)] - self.rows[node], axis=1)
 
 
+class Labels(NamedTuple):
+    """The class of each node, as published with the data: for evaluation alone."""
+
+    classes: tuple[str, ...]
+    """Their names; empty where they are not known."""
+    of: np.ndarray
+    """Integers of shape (n,): a node's class, or -1."""
+    asked: np.ndarray
+    """Booleans of shape (n,): the nodes of the public test split; all where the data has none."""
+
+
 def clip(text: str, chars: int) -> str:
     """The text, or as many whole words of it as `chars` characters hold, or that much of its first word."""
     if len(text) <= chars:
@@ -160,13 +171,16 @@ class Graph:
         directed: bool,
         relations: Sequence[str] = ("",),
         split: np.ndarray | None = None,
+        labels: Labels | None = None,
     ) -> None:
         """
         Args:
             edges: integers of shape (m, 3): head, tail, relation. Doubles become one.
             split: integers of shape (m,): 1 where an edge belongs to the source's own test split; of doubles, one
                 that does decides. None where the source has no split of its own.
+            labels: classes of the nodes. No self-supervised task looks at them; their test nodes are held out.
         """
+        self.labels = labels
         self.names, self.attributes, self.directed, self.relations = names, attributes, directed, tuple(relations)
         edges = np.asarray(edges, dtype=np.int64).reshape(-1, 3)
         if not directed:
@@ -227,6 +241,9 @@ class Graph:
             whole.update(part)
         if self.split is not None:
             whole.update(self.split.tobytes())
+        if self.labels is not None:
+            whole.update(repr(self.labels.classes).encode())
+            whole.update(self.labels.of.astype("<i4").tobytes() + self.labels.asked.tobytes())
         whole.update(repr((self.directed, self.relations, type(self.attributes).__name__)).encode())
         for node in range(len(self)):
             content = self.attributes.content(node)

@@ -11,7 +11,7 @@ from ssl4rl_core.answers import BUILT_IN, canonical_json
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import TaskError
 from ssl4rl_core.samples import ImageItem, Item, Record, Sample
-from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
+from ssl4rl_core.tasks import Draft, ImageParams, Params, Skip, Task
 
 if TYPE_CHECKING:
     from ssl4rl_core.sources import View
@@ -40,11 +40,14 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     try:
         draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
         parts = fill(task.template(params), {**params.model_dump(), **draft.fields}, len(draft.images))
-        chance = float(task.chance(params))
+        chance = _chance(task, draft, params)
     except Skip:
         raise
     except Exception as error:
-        raise TaskError(f"task {config.name} failed on item {item.id!r}: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise TaskError(
+            f"task {config.name} failed on item {item.id!r}: {reason} (in plugin {type(task).__module__})"
+        ) from error
     record = Record(
         task=task.name,
         version=task.version,
@@ -90,6 +93,13 @@ def fill(template: str, values: Mapping[str, object], images: int) -> list[dict[
         if text:
             parts.append({"type": "text", "text": _FIELD.sub(value, text)})
     return parts
+
+
+def _chance(task: Task, draft: Draft, params: Params) -> float:
+    chance = draft.chance if draft.chance is not None else task.chance(params)
+    if chance is None:
+        raise ValueError("neither the task nor its draft states a chance")
+    return float(chance)
 
 
 def _recorded(task: Task, draft: Draft) -> str:

@@ -53,6 +53,8 @@ class Draft:
     answer: Answer
     images: "list[Image]" = field(default_factory=list)
     fields: Mapping[str, str | int | float] = field(default_factory=dict)
+    chance: float | None = None
+    """Where the data decides it, as the share of the most frequent class; else `Task.chance` does."""
 
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -72,6 +74,8 @@ class Task(Generic[ItemT, ParamsT]):
     """Params by level name. `easy`, `medium` and `hard` are what "all levels" means; others are chosen by name."""
     uses_view: ClassVar[bool] = False
     """Whether `transform` looks at `view`; a task that does not can be fed from a stream."""
+    reward: ClassVar[bool] = True
+    """Whether it may be trained on. A downstream task, whose answers are labels, says False: it only ever evaluates."""
     answer_types: ClassVar[tuple[type[Answer], ...]] = ()
     """Answer types of the task's own, beyond the built-in ones."""
     item_type: ClassVar[type[Item]]
@@ -91,8 +95,11 @@ class Task(Generic[ItemT, ParamsT]):
         raise TypeError(f"{type(self).__name__} defines no transform")
 
     @abstractmethod
-    def chance(self, params: ParamsT) -> float:
-        """The expected score, in [0, 1], of the best guesser who does not look at the content."""
+    def chance(self, params: ParamsT) -> float | None:
+        """The expected score, in [0, 1], of the best guesser who does not look at the content.
+
+        None where it depends on the data: then each draft states it.
+        """
         raise TypeError(f"{type(self).__name__} defines no chance")
 
     def verify(self, answer: Answer, text: str) -> float:

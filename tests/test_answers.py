@@ -1,6 +1,7 @@
 """Every honest spelling of a right answer counts; nothing that hedges does."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,19 @@ def test_chance_is_what_every_constant_guess_earns(truths):
     for guess in truths:
         earned = sum(truth.score_text(guess.text()) for truth in truths) / len(truths)
         assert earned == pytest.approx(truths[0].chance())
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Permutation([1, 2, 3]), "1    " * 99 + "x"),
+        (Angle(90, step=90), "90" + " " * 160 + "^" + " " * 160 + r"\circ" + " " * 150 + "x"),
+    ],
+)
+def test_a_completion_made_to_be_hard_to_read_is_read_at_once(answer, text):
+    started = time.process_time()
+    assert answer.score_text(text) == 0
+    assert time.process_time() - started < 0.5
 
 
 @given(st.text(max_size=80), st.sampled_from(ANSWERS))

@@ -1,6 +1,8 @@
 """The commands that list, and how a wrong call is answered."""
 
 import json
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -9,6 +11,7 @@ from ssl4rl_core import Choice, Draft, Field, ImageItem, ImageParams, Task, regi
 from ssl4rl_core.cli import run
 from ssl4rl_core.cli.tasks_command import describe_task, list_tasks
 from ssl4rl_core.plugins import Plugin, Registry
+from ssl4rl_core.testing.memory import MemorySource, synthetic_source
 
 
 class TurnParams(ImageParams):
@@ -31,6 +34,14 @@ class Turn(Task[ImageItem, TurnParams]):
 
     def chance(self, params):
         return params.step / 360
+
+
+class Pictures(MemorySource):
+    """Eight pictures, for the command line."""
+
+    @classmethod
+    def open(cls, where, **options):
+        return synthetic_source()
 
 
 @pytest.fixture
@@ -125,3 +136,40 @@ def test_a_wrong_call_is_answered_in_one_line_with_its_mend(arguments, mend, mon
     shown = capsys.readouterr()
     assert mend in shown.err and shown.err.count("\n") == 1 and shown.out == ""
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["pages", "notes.txt/page.html"])
+def test_a_page_that_cannot_be_written_is_named_in_one_line(out, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(registry().tasks, "turn", Turn())
+    monkeypatch.setitem(registry().sources, "memory", Pictures)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "notes.txt").touch()
+    assert run(["preview", "turn:easy", "--source", "memory:pictures", "--out", out]) == 1
+    shown = capsys.readouterr().err
+    assert f"cannot write {out}" in shown and "Traceback" not in shown
+    assert not [path for path in tmp_path.rglob("*") if path.name not in ("pages", "notes.txt")]
+
+
+def test_a_fault_of_ours_is_one_line_too_and_debug_shows_the_way_there(monkeypatch, capsys):
+    def fail(found):
+        raise ZeroDivisionError("no\nluck")
+
+    monkeypatch.setattr("ssl4rl_core.cli.formats_command.list_formats", fail)
+    assert run(["formats"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "ZeroDivisionError: no luck (test_cli_listings.py, line" in shown
+    with pytest.raises(ZeroDivisionError):
+        run(["--debug", "formats"])
+
+
+def test_data_to_evaluate_on_is_asked_for_by_the_options_that_name_it(capsys):
+    assert run(["eval", "--model", "none"]) == 2
+    assert "--data DIR" in capsys.readouterr().err
+    assert run(["eval", "--model", "none", "--source", "folder:photos"]) == 2
+    assert "--task NAME" in capsys.readouterr().err
+
+
+def test_the_command_is_a_module_too_as_distributed_launchers_start_it():
+    command = [sys.executable, "-m", "ssl4rl_core.cli", "formats", "--json"]
+    assert "think_answer" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ssl4rl_core.answers import Angle
+from ssl4rl_core.cli import run as cli
 from ssl4rl_core.formats import AnswerOnly
 from ssl4rl_core.plugins import Registry
 from ssl4rl_core.samples import Record, Sample
@@ -149,6 +150,14 @@ def test_a_line_with_its_record_needs_no_data(scored):
     inline = record("c", degrees=0).model_dump()
     scores = scored({"completion": "<answer>360</answer>", "record": inline})
     assert [line.scored.verdict.score for line in scores.lines] == [1.0]
+
+
+def test_half_a_character_in_a_completion_is_written_as_json_has_it(tmp_path):
+    line = {"completion": "<answer>\ud800</answer>", "record": record("a.jpg").model_dump()}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(line))
+    out = tmp_path / "scores.jsonl"
+    assert cli(["score", str(tmp_path / "lines.jsonl"), "--format", "answer_only", "--out", str(out)]) == 0
+    assert json.loads(out.read_text(encoding="utf-8"))["given"] == "\ud800"
 
 
 def test_what_cannot_be_scored_is_counted_and_named(scored):

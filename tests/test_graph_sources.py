@@ -22,7 +22,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the outside data 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SSL4RL_CACHE", str(tmp_path / "cache"))
 
 
 def triples(folder: Path, **files: str) -> Triples:

@@ -17,7 +17,7 @@ def test_nothing_heavy_is_loaded(arguments):
         "import ssl4rl_core" if arguments is None else f"from ssl4rl_core.cli import run; assert run({arguments}) == 0"
     )
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{LISTING}"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{LISTING}"], capture_output=True, text=True, timeout=300)
     seconds = time.perf_counter() - started
     assert done.returncode == 0, done.stderr
     loaded = set(json.loads(done.stdout.splitlines()[-1]))

@@ -90,7 +90,7 @@ class Site:
             env={**os.environ, "PYTHONPATH": paths, **variables},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
 
     def plugins(self, **variables: str) -> dict[str, dict]:

@@ -201,7 +201,20 @@ def test_a_step_logged_again_after_a_resume_counts_once(run):
     assert len(series) == 40 and series[2] == (3.0, 0.75)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{"task": "x"}]}', '{"runs": 7}'])
+def test_a_completion_may_hold_any_character(run):
+    said = "one\u2028two\x85three"
+    lines = [{**json.loads(line), "completion": said} for line in (run / "samples.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (run / "samples.jsonl").write_text(text, encoding="utf-8")
+    read = read_run(run, "run")
+    assert read.lost == 0 and {each.completion for each in read.completions} == {said}
+
+
+RESULT = {"task": "x", "level": "easy", "n": 1, "accuracy": 1, "low": 0, "high": 1, "chance": 0.5}
+STRANGE_STAGE = json.dumps({"runs": [{**RESULT, "stage": "last"}]})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"runs": [{"task": "x"}]}', '{"runs": 7}', STRANGE_STAGE])
 def test_results_that_are_none_give_one_line(run, text, capsys):
     (run / "results.json").write_text(text)
     with pytest.raises(Ssl4rlError, match="run"):

@@ -132,6 +132,14 @@ def test_only_picture_files_count_and_options_narrow_them(tmp_path):
     assert Folder.open(where, license="CC0-1.0").license == "CC0-1.0"
 
 
+def test_a_name_says_which_files_were_chosen_so_that_it_opens_the_same_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "photos", {name: picture(3) for name in ("a.jpg", "b.png", "deep/c.png")})
+    chosen = registry().source("folder:photos?extensions=PNG,jpg&recursive=no")
+    assert chosen.name == "folder:photos?recursive=false&extensions=.jpg,.png"
+    assert ids(registry().source(chosen.name)) == ids(chosen)
+
+
 def test_identical_files_share_the_first_ones_group_and_never_part(tmp_path):
     files = {f"a/{each:03d}.jpg": picture(each) for each in range(60)}
     files |= {f"b/copy of {each:03d}.jpeg": picture(each) for each in range(60)}

@@ -19,6 +19,8 @@ from data_builders.units import Worker
 from ssl4rl_core.errors import Ssl4rlError
 
 _REPORT_SECONDS = 0.2
+# What the parent tells its workers: to end at their next item, or at once.
+_END, _EXIT = 1, 2
 # Libraries that start threads of their own would start that many in every process.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
@@ -61,12 +63,14 @@ def run_in_processes(job: Job, units: Sequence[Unit], workers: int, report: Repo
                 running |= {pool.submit(_do, *each) for each in itertools.islice(numbered, len(finished))}
                 report(Progress(sum(done[0::2]), of_items, sum(done[1::2])))
         except BrokenProcessPool as error:
+            # A broken pool terminates its workers, but was seen to wait for ever for one that it had missed.
+            stop.value = _EXIT
             raise Ssl4rlError(
                 "a worker process died (killed, or out of memory?): run the same command again to resume, "
                 "perhaps with fewer --workers"
             ) from error
         finally:
-            stop.value = 1
+            stop.value = max(stop.value, _END)
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -80,17 +84,18 @@ _state: dict[str, Any] = {}
 def _begin(job: Job, stop: Any, done: Any) -> None:
     """In a new worker process. Must not fail, since a pool says of that only that it broke."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(stop,), daemon=True).start()
     for variable in _THREADS:
         os.environ.setdefault(variable, "1")
     _state.update(job=job, stop=stop, done=done)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(stop: Any) -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    while parent is not None and stop.value != _EXIT:
+        if multiprocessing.connection.wait([parent.sentinel], timeout=_REPORT_SECONDS):
+            break
+    os._exit(1)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlencode
 
 from pydantic import Field, field_validator
 
@@ -28,6 +29,12 @@ class FolderOptions(SourceOptions):
         if unknown := [each for each in wanted if each not in EXTENSIONS]:
             raise ValueError(f"{unknown[0]!r} is no ending of a picture file: {' '.join(EXTENSIONS)}")
         return ",".join(wanted)
+
+    def choice(self) -> str:
+        """The options that choose among the files, as a spec has them; empty where all are as usual."""
+        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"license"})
+        words = {name: value if isinstance(value, str) else str(value).lower() for name, value in chosen.items()}
+        return f"?{urlencode(words, safe=',.')}" if words else ""
 
 
 class Folder(IndexedPictures):
@@ -53,7 +60,7 @@ class Folder(IndexedPictures):
             raise UsageError(f"no folder {where!r}: write folder:DIR with a folder that holds pictures")
         if not root.is_dir():
             raise UsageError(f"{given} is a file: write folder:DIR with the folder that holds it")
-        name = f"{cls.scheme}:{escaped(root.name if given.name in ('', '..') else given.name)}"
+        name = f"{cls.scheme}:{escaped(root.name if given.name in ('', '..') else given.name)}{chosen.choice()}"
         files = partial(_files, root, frozenset(chosen.extensions.split(",")), chosen.recursive)
         index = open_index(
             name,

@@ -94,17 +94,28 @@ class GraphSource(HasGraph):
         return functools.cache(lambda kind, split, splitter: GraphView(self, kind, split, splitter, held_out(splitter)))
 
     def _node_entry(self, node: int) -> Entry:
-        name = self.graph.names[node]
-        return Entry(node, name, f"text:{_digest(self.graph.attributes.content(node))}" if self._copied[node] else name)
+        name, copied = self.graph.names[node], self._copies[node] >= 0
+        group = f"text:{_digest(self.graph.attributes.content(node))}" if copied else name
+        held = self._held_nodes
+        return Entry(node, name, group, "" if held is None else ("test" if held[node] else "train"))
 
     @functools.cached_property
-    def _copied(self) -> np.ndarray:
-        """Whether a node's text stands at a few other nodes too."""
+    def _copies(self) -> np.ndarray:
+        """Which text a node has, as a number, where it stands at a few other nodes too; else -1."""
         attributes, nodes = self.graph.attributes, range(len(self.graph))
         digests = [_digest(attributes.content(node))[:16] if attributes.has(node) else "" for node in nodes]
         _, places, counts = np.unique(digests, return_inverse=True, return_counts=True)
         has_text = np.array([attributes.has(node) for node in nodes], dtype=bool)
-        return has_text & (counts[places] > 1) & (counts[places] <= _COPIES)
+        return np.where(has_text & (counts[places] > 1) & (counts[places] <= _COPIES), places, -1)
+
+    @functools.cached_property
+    def _held_nodes(self) -> np.ndarray | None:
+        """The nodes of the public test split, with those that have the text of one; None where there is no split."""
+        labels = self.graph.labels
+        if labels is None or labels.asked.all():
+            return None
+        copies = self._copies
+        return labels.asked | ((copies >= 0) & np.isin(copies, copies[labels.asked]))
 
     def _edge_entry(self, edge: int) -> Entry:
         head, tail, relation = self.graph.edges[edge].tolist()

@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import Field
 
 from data_builders.atomic import write_whole
+from data_builders.sources.class_names import CLASSES
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import cache_folder
 from data_builders.sources.options import SourceOptions
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
-from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings, Texts
+from ssl4rl_core.graph_store import Attributes, Bags, Graph, Labels, Numbers, Strings, Texts
 from ssl4rl_core.graphs import clean
 
 _SPARSE = 0.2
@@ -38,6 +39,7 @@ class PyGOptions(SourceOptions):
     download: bool = Field(default=False, description="let torch-geometric fetch the raw files that are missing")
     texts: str = Field(default="", description="file of node texts by number, JSON or TSV")
     vocabulary: str = Field(default="", description="file of the words of bag-of-words features, one a line")
+    classes: str = Field(default="", description="file of the names of the node classes, one a line")
     graph: int | None = Field(default=None, ge=0, description="which graph of a dataset of several, from 0")
 
 
@@ -46,6 +48,8 @@ class PyG(GraphSource):
 
     `pyg:Planetoid/Cora?root=DIR` names a dataset class and, where it takes one, its name argument; `pyg:KarateClub` a
     class that needs neither. A directed graph stays directed; edge types become relations.
+
+    A dataset's public test nodes are held out from every task. Its classes of nodes serve evaluation alone.
     """
 
     scheme = "pyg"
@@ -59,7 +63,7 @@ class PyG(GraphSource):
             raise UsageError(f"pyg:{where} wraps another dataset: name that one and give its node texts by texts=FILE")
         if chosen.root is not None and not chosen.root.is_dir():
             raise UsageError(f"pyg: root={chosen.root} is no folder")
-        cached = cache_folder() / "pyg-1" / f"{_key(title, argument, chosen)}.npz"
+        cached = cache_folder() / "pyg-2" / f"{_key(title, argument, chosen)}.npz"
         if not cached.is_file():
             arrays = _arrays(_load(title, argument, chosen), f"pyg:{where}")
             packed = io.BytesIO()
@@ -67,7 +71,7 @@ class PyG(GraphSource):
             cached.parent.mkdir(parents=True, exist_ok=True)
             write_whole(cached, packed.getvalue())
         with np.load(cached, allow_pickle=False) as arrays:
-            graph = _graph(dict(arrays), chosen)
+            graph = _graph(dict(arrays), chosen, CLASSES.get(where.casefold(), ()))
         return cls(graph, f"pyg:{where}", chosen.license)
 
 
@@ -167,12 +171,24 @@ def _arrays(data: Any, spec: str) -> dict[str, np.ndarray]:
         "edges": np.column_stack([edges, relations]).astype(np.int32),
         "nodes": np.array(data.num_nodes),
         "directed": np.array("edge_type" in data or not data.is_undirected()),
+        **_labels(data),
     }
     texts = next((data[key] for key in ("text", "raw_text", "raw_texts") if key in data), None)
     if texts is not None:
         strings = Strings(clean(str(text)) for text in texts)
         return arrays | {"text": np.frombuffer(strings.bytes, dtype=np.uint8), "text_ends": strings.ends}
     return arrays | _features(data.x)
+
+
+def _labels(data: Any) -> dict[str, np.ndarray]:
+    """One class a node, and which nodes the data holds out; of several splits, the first."""
+    if "y" not in data or data.y.ndim != 1 or len(data.y) != data.num_nodes or data.y.is_floating_point():
+        return {}
+    labels = {"classes": data.y.numpy().astype(np.int32)}
+    if "test_mask" in data:
+        mask = data.test_mask.numpy().astype(bool)
+        labels["test"] = mask if mask.ndim == 1 else mask[:, 0]
+    return labels
 
 
 def _features(x: Any) -> dict[str, np.ndarray]:
@@ -188,7 +204,7 @@ def _features(x: Any) -> dict[str, np.ndarray]:
     return {"rows": rows.astype(np.float32)}
 
 
-def _graph(arrays: dict[str, np.ndarray], options: PyGOptions) -> Graph:
+def _graph(arrays: dict[str, np.ndarray], options: PyGOptions, classes: tuple[str, ...]) -> Graph:
     names = [str(node) for node in range(int(arrays["nodes"]))]
     edges = arrays["edges"]
     kinds = int(edges[:, 2].max(initial=0)) + 1
@@ -198,7 +214,17 @@ def _graph(arrays: dict[str, np.ndarray], options: PyGOptions) -> Graph:
         _attributes(arrays, names, options),
         directed=bool(arrays["directed"]),
         relations=[str(number) for number in range(kinds)] if kinds > 1 else [""],
+        labels=_named_labels(arrays, options, classes),
     )
+
+
+def _named_labels(arrays: dict[str, np.ndarray], options: PyGOptions, known: tuple[str, ...]) -> Labels | None:
+    if "classes" not in arrays:
+        return None
+    of = arrays["classes"]
+    count = int(of.max(initial=-1)) + 1
+    names = tuple(_lines("classes", options.classes, "names", count)) if options.classes else known
+    return Labels(names, of, arrays.get("test", np.ones(len(of), dtype=bool)))
 
 
 def _attributes(arrays: dict[str, np.ndarray], names: list[str], options: PyGOptions) -> Attributes:
@@ -212,12 +238,15 @@ def _attributes(arrays: dict[str, np.ndarray], names: list[str], options: PyGOpt
 
 
 def _vocabulary(options: PyGOptions, last: int) -> Strings | None:
-    if not options.vocabulary:
-        return None
+    return Strings(_lines("vocabulary", options.vocabulary, "words", last + 1)) if options.vocabulary else None
+
+
+def _lines(option: str, path: str, kind: str, needed: int) -> list[str]:
+    """The lines of a file that names what the data numbers, clean."""
     try:
-        words = Path(options.vocabulary).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"vocabulary={options.vocabulary} cannot be read: {error}") from error
-    if len(words) <= last:
-        raise UsageError(f"vocabulary={options.vocabulary} has {len(words)} words, and features go up to {last}")
-    return Strings(clean(word, 64) for word in words)
+        raise UsageError(f"{option}={path} cannot be read: {error}") from error
+    if len(lines) < needed:
+        raise UsageError(f"{option}={path} has {len(lines)} {kind}, and the data numbers {needed} of them")
+    return [clean(line, 64) for line in lines]

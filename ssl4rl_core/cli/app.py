@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,6 +63,19 @@ def run(arguments: Sequence[str]) -> int:
             raise
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        errors.print(f"error: {_unforeseen(error)}", style="red", markup=False)
+        return 1
+
+
+def _unforeseen(error: Exception) -> str:
+    """An error that no module of ours has put into words, in one line: what, where, and how to see more."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    place = f"{Path(where.filename).name}, line {where.lineno}"
+    return f"{type(error).__name__}: {message} ({place}); 'ssl4rl --debug' before the command shows the way there"
 
 
 def _command_path(error: TyperException) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Split
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def evaluate(
     from ssl4rl_core.training.recipe import DataSettings, ModelSettings, TaskSettings, checked
     from ssl4rl_core.training.standalone import evaluate_model
 
+    if (data is None) == (source is None):
+        raise UsageError("say what to ask about: --data DIR for a build, or --source KIND:WHERE with --task NAME")
+    if source and not tasks:
+        raise UsageError(f"say what to ask of {source}: --task NAME, one or more")
     where: dict[str, object] = {"build": data} if data else {}
     if source:
         where |= {"source": source, "seed": seed, "variants": variants, "balance": balance}
@@ -86,6 +91,7 @@ def show_results(results: "Sequence[Result]", *, as_json: bool) -> None:
             "95 % interval": f"{result.low:.1%} to {result.high:.1%}",
             "chance": f"{result.chance:.1%}",
             "format": "" if result.format_rate is None else f"{result.format_rate:.1%}",
+            "use": f"downstream, {result.source}" if result.downstream else "reward",
         }
         for result in results
     ]
@@ -94,8 +100,7 @@ def show_results(results: "Sequence[Result]", *, as_json: bool) -> None:
 
 def write_results(path: Path, results: "Sequence[Result]") -> None:
     """Write results as results.json of a run."""
-    from data_builders.atomic import write_whole
+    from data_builders.atomic import write_named
 
     rows = [result.model_dump(mode="json") for result in results]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps({"runs": rows, "config": {}}, indent=2, ensure_ascii=False) + "\n").encode())
+    write_named(path, (json.dumps({"runs": rows, "config": {}}, indent=2, ensure_ascii=False) + "\n").encode())

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 import data_builders
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, chance_text, show
 
 
 @app.command("inspect")
@@ -70,7 +70,7 @@ def summary(lines: list[dict[str, Any]], *, as_json: bool) -> list[dict[str, Any
             "samples": line["samples"],
             "size": decimal(line["bytes"]),
             "shards": line["shards"],
-            "chance": f"{100 * line['chance']:.3g} %",
+            "chance": chance_text(line["chance"]),
             "answers": _answers(line["answers"], line["samples"]),
             "left out": ", ".join(f"{items} {reason}" for reason, items in line["skips"].items()) or "none",
         }

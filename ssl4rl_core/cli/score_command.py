@@ -36,7 +36,7 @@ def score(
 
     Example: ssl4rl score answers.jsonl --data builds/photos
     """
-    from data_builders.atomic import write_whole
+    from data_builders.atomic import write_named
     from data_builders.reader import BuiltSamples
     from ssl4rl_core.training.rewards import Judge
     from ssl4rl_core.training.score import score as score_file
@@ -46,8 +46,9 @@ def score(
     samples = BuiltSamples(data) if data is not None else None
     scores = score_file(file, judge, samples, model=model)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in score_rows(scores)).encode())
+        rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in score_rows(scores))
+        # A completion may hold half a character, which UTF-8 has no place for; JSON has.
+        write_named(out, rows.encode("utf-8", "backslashreplace"))
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     for problem in scores.problems[:_NAMED]:
         errors.print(f"{file}, line {problem.line}: {problem.reason}", style="yellow", markup=False)

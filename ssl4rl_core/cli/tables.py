@@ -28,6 +28,11 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     console.print(table)
 
 
+def chance_text(chance: float | None) -> str:
+    """A chance level in percent; where the data decides it, each sample states its own."""
+    return "by sample" if chance is None else f"{100 * chance:.3g} %"
+
+
 def _cell(value: Any) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
     return text.replace("[", "\\[")

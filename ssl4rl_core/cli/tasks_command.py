@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, chance_text, show
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.tasks import Task
 
@@ -88,7 +88,7 @@ def _show_task(task: dict[str, Any], as_json: bool) -> None:
         [
             {
                 "level": level,
-                "chance": f"{100 * described['chance']:.3g} %",
+                "chance": chance_text(described["chance"]),
                 **{param: _text(value) for param, value in described["params"].items()},
             }
             for level, described in task["levels"].items()

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_builders.atomic import write_whole
+from data_builders.atomic import write_named
 from ssl4rl_core import __version__
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ class Picture:
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Fill `template` and put the page at `path`, whole or not at all; folders on the way are made."""
+    """Fill `template` and put the page at `path`, whole or not at all; folders on the way are made.
+
+    Raises:
+        Ssl4rlError: it cannot be written there.
+    """
     html = _environment().get_template(template).render(css=_css(), version=__version__, **values)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Lone surrogates, as in file names of unknown encoding, have no place in UTF-8.
-    write_whole(path, html.encode("utf-8", "replace"))
+    write_named(path, html.encode("utf-8", "replace"))
 
 
 def percent(share: float, *, exact: bool = False) -> str:

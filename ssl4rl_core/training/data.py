@@ -1,14 +1,15 @@
 """Opening what a recipe or a command names as its data: a build's shards, or a source rendered on the fly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ssl4rl_core.configs import parse_config, parse_configs, suggestion
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.samples import SampleSet
-from ssl4rl_core.training.recipe import DataSettings, TaskSettings
+from ssl4rl_core.samples import Sample, SampleSet, Split
+from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, TaskSettings
 
 
 class Mix(NamedTuple):
@@ -18,13 +19,87 @@ class Mix(NamedTuple):
     weights: dict[str, float]
 
 
-def open_data(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:
-    """The samples of a recipe's tasks.
+@dataclass(frozen=True)
+class JoinedSamples:
+    """Several sample sets as one: each config's own."""
+
+    sets: Mapping[str, SampleSet]
+
+    @property
+    def configs(self) -> list[str]:
+        """Names of the configs of all."""
+        return list(self.sets)
+
+    def size(self, config: str, split: Split) -> int:
+        """How many samples of a config there are in a split."""
+        return self.sets[config].size(config, split)
+
+    def sample(self, config: str, split: Split, index: int) -> Sample:
+        """Sample `index` of a config in a split; raises as its set does."""
+        return self.sets[config].sample(config, split, index)
+
+
+def open_data(data: DataSettings, tasks: Sequence[TaskSettings], **changes: Any) -> Mix:
+    """The samples of a recipe's tasks, from `data` or from a task's own.
+
+    Args:
+        changes: fields to be set anew in the settings of every source.
 
     Raises:
-        UsageError: the build or the source cannot be opened, or does not have one of the tasks.
+        UsageError: a build or a source cannot be opened, or does not have one of its tasks.
     """
-    return _open_source(data, tasks) if data.source is not None else _open_build(str(data.build), tasks)
+    groups: dict[DataSettings, list[TaskSettings]] = {}
+    for task in tasks:
+        groups.setdefault(task.data or data, []).append(task)
+    # Frozen, so it hashes, whatever pyright knows of it.
+    groups = groups or {data: []}  # pyright: ignore[reportUnhashable]
+    mixes = [_open(of, named, changes) for of, named in groups.items()]
+    if len(mixes) == 1:
+        return mixes[0]
+    sets: dict[str, SampleSet] = {}
+    weights: dict[str, float] = {}
+    for mix in mixes:
+        if doubled := mix.weights.keys() & weights.keys():
+            raise UsageError(f"{min(doubled)} is named twice among the tasks: name each task and level once")
+        sets |= dict.fromkeys(mix.weights, mix.samples)
+        weights |= mix.weights
+    return Mix(JoinedSamples(sets), weights)
+
+
+def _open(data: DataSettings, tasks: Sequence[TaskSettings], changes: Mapping[str, Any]) -> Mix:
+    if data.source is None:
+        return _open_build(str(data.build), tasks)
+    return _open_source(data.model_copy(update=changes), tasks)
+
+
+def open_downstream(data: DataSettings, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
+    """The samples of tasks that are only evaluated, each from its own source; one sample an item.
+
+    Raises:
+        UsageError: a source or a task does not exist, or the same one is named twice.
+    """
+    seen: set[tuple[str, str]] = set()
+    mixes = []
+    for task in tasks:
+        changes = {"build": None, "source": task.source or data.source, "variants": 1, "balance": False}
+        mix = open_data(data.model_copy(update=changes), [TaskSettings(task=task.task)])
+        named = {(str(changes["source"]), config) for config in mix.weights}
+        if named & seen:
+            raise UsageError(f"evaluate.downstream names {task.task} of one source twice")
+        seen |= named
+        mixes.append(mix)
+    return mixes
+
+
+def check_rewards(configs: Iterable[str]) -> None:
+    """See that each config is of a task that may be trained on; UsageError for a downstream task."""
+    for config in configs:
+        # The longest name: one task's may begin with another's.
+        names = [name for name in registry().tasks if config.startswith(f"{name}-")]
+        if names and not registry().task(name := max(names, key=len)).reward:
+            raise UsageError(
+                f"{name} is a downstream task and never a reward: name it under evaluate.downstream instead"
+            )
 
 
 def _open_source(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:

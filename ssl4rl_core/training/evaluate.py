@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample, SampleSet, Split
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.intervals import interval
@@ -103,6 +104,7 @@ def evaluate(
     *,
     name: str = "",
     stage: str = "end",
+    downstream: bool = False,
     each: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Result]:
     """Accuracy of a model on each config, beside chance, with a 95 % interval.
@@ -110,6 +112,7 @@ def evaluate(
     Args:
         name: of the model, for the results.
         stage: "start", "format" or "end".
+        downstream: mark the results as those of questions that are never a reward, as those of a downstream task are.
         each: called with every outcome, as it comes.
 
     Raises:
@@ -131,7 +134,8 @@ def evaluate(
                 outcomes.append(Scored(outcome.sample.record, outcome.verdict))
             if not outcomes:
                 raise UsageError(f"none of the {evaluator.split} samples of {config} can be asked")
-            results.append(summary(outcomes, model=name, stage=stage, seconds=time.perf_counter() - started))
+            result = summary(outcomes, model=name, stage=stage, seconds=time.perf_counter() - started)
+            results.append(result.model_copy(update={"downstream": downstream or result.downstream}))
     finally:
         model.train(training)
     return results
@@ -163,6 +167,8 @@ def summary(scored: Iterable[Scored], *, model: str = "", stage: str = "end", se
         chance=sum(each.record.chance for each in scored) / len(scored),
         format_rate=sum(each.verdict.format_ok for each in scored) / len(scored),
         seconds=None if seconds is None else round(seconds, 3),
+        source=record.source,
+        downstream=record.task in registry().tasks and not registry().task(record.task).reward,
     )
 
 

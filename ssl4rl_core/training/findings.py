@@ -36,6 +36,8 @@ def _finding(config: str, runs: Sequence[Run]) -> Finding:
     last = next((at[stage] for stage in ("end", "format", "start") if at[stage]), [])
     before = at["format"] or at["start"]
     sentences = []
+    if any(result.downstream for results in at.values() for result in results):
+        sentences.append("Downstream: asked in evaluation alone, never a reward.")
     if at["end"]:
         when = "After training, held-out accuracy" if any(run.metrics for run in runs) else "Held-out accuracy"
         sentences.append(f"{when} is {_end(before, at['end'])}")

@@ -12,7 +12,7 @@ from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.data import Mix, open_data
+from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
 from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
 from ssl4rl_core.training.format_start import start_on_format
 from ssl4rl_core.training.models import Loaded, load_model, need_training
@@ -20,6 +20,7 @@ from ssl4rl_core.training.progress import Display, quietly
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.recipe import Recipe, Stage
 from ssl4rl_core.training.rewards import Judge, reward_functions
+from ssl4rl_core.training.run_folder import Result
 from ssl4rl_core.training.run_writer import RunWriter
 from ssl4rl_core.training.stream import Reference, Stream
 
@@ -82,9 +83,11 @@ class _Run:
         asked = self.recipe.evaluate
         changes = {"variants": asked.variants, "balance": asked.balance}
         changes = {key: value for key, value in changes.items() if value is not None}
-        if not changes:
-            return self.mix
-        return open_data(self.recipe.data.model_copy(update=changes), self.recipe.tasks)
+        return open_data(self.recipe.data, self.recipe.tasks, **changes) if changes else self.mix
+
+    @cached_property
+    def downstream(self) -> list[Mix]:
+        return open_downstream(self.recipe.data, self.recipe.evaluate.downstream)
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -127,8 +130,9 @@ class _Run:
         registry().format(self.recipe.format)
         _ = self.config
         lora_config(self.recipe)
+        check_rewards(self.mix.weights)
         stream = self.stream(self.recipe.seed, checked=False)
-        _ = self.held_out
+        _ = self.held_out, self.downstream
         for config in self.mix.weights:
             check_prompt(self.loaded, self.prompter, self.recipe.model.name, stream.sample(Reference(config, 0)))
 
@@ -158,23 +162,29 @@ class _Run:
         """Held-out accuracy at a stage, unless the recipe leaves it out or a resumed run has it."""
         if stage not in self.recipe.evaluate.stages or self.writer.has(stage):
             return
-        samples, configs = self.held_out.samples, list(self.held_out.weights)
-        indices = {config: self.evaluator.indices(samples, config) for config in configs}
-        kept = {
-            config: _spread(found, -(-self.recipe.evaluate.keep // len(configs))) for config, found in indices.items()
-        }
+        mixes, kept = [self.held_out, *self.downstream], self._kept()
+        total = sum(len(self.evaluator.indices(mix.samples, config)) for mix in mixes for config in mix.weights)
         scores: list[float] = []
-        with self.display.phase(f"evaluate {stage}", sum(map(len, indices.values()))) as advance:
+        results: list[Result] = []
+        with self.display.phase(f"evaluate {stage}", total) as advance:
 
             def each(outcome: Outcome) -> None:
                 scores.append(outcome.verdict.score)
                 advance(len(scores), f"accuracy {sum(scores) / len(scores):.3f}")
-                if outcome.index in kept[outcome.config]:
+                if mix is self.held_out and outcome.index in kept[outcome.config]:
                     self.writer.keep(stage, outcome)
 
-            name = self.recipe.model.name
-            results = evaluate(model, samples, configs, self.evaluator, name=name, stage=stage, each=each)
+            for mix in mixes:
+                options: Any = {"name": self.recipe.model.name, "stage": stage, "each": each}
+                options["downstream"] = mix is not self.held_out
+                results += evaluate(model, mix.samples, list(mix.weights), self.evaluator, **options)
         self.writer.add_results(results)
+
+    def _kept(self) -> dict[str, set[int]]:
+        """Which held-out samples are kept for the report, by config."""
+        samples, configs = self.held_out.samples, list(self.held_out.weights)
+        share = -(-self.recipe.evaluate.keep // len(configs))
+        return {config: _spread(self.evaluator.indices(samples, config), share) for config in configs}
 
     def start_on_format(self) -> None:
         """The supervised start, with an adapter of its own where the recipe trains one; the result is saved whole."""

@@ -66,7 +66,8 @@ def quietly(verbose: bool = False) -> Iterator[None]:
         return
     from transformers.utils import logging as transformers_logging
 
-    loggers = [logging.getLogger(name) for name in ("accelerate", "datasets", "peft", "trl", "torch")]
+    talkers = ("accelerate", "datasets", "huggingface_hub", "peft", "trl", "torch")
+    loggers = [logging.getLogger(name) for name in talkers]
     levels = [logger.level for logger in loggers]
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     with warnings.catch_warnings():

@@ -73,6 +73,13 @@ class TaskSettings(Settings):
 
     task: str = Field(description="NAME[:LEVEL][?param=value&...], or a config of the build such as rotation-easy")
     weight: float = Field(default=1.0, gt=0, description="share in the stream, relative to the other tasks'")
+    data: DataSettings | None = Field(default=None, description="of this task, where the mix is of pictures and graphs")
+
+
+def _by_name(value: Any) -> Any:
+    """Tasks as YAML gives them: one or a list, each a string or a block."""
+    tasks = value if isinstance(value, list) else [value]
+    return [{"task": task} if isinstance(task, str) else task for task in tasks]
 
 
 class RewardSettings(Settings):
@@ -90,6 +97,13 @@ class FormatStart(Settings):
     learning_rate: float = Field(default=1e-3, gt=0)
 
 
+class DownstreamSettings(Settings):
+    """A task that is only evaluated, on a source of its own. In YAML a plain string means the source of the data."""
+
+    task: str = Field(description="NAME[:LEVEL][?param=value&...]")
+    source: str | None = Field(default=None, description="kind:where?option=value; default: data.source")
+
+
 class EvaluateSettings(Settings):
     """Accuracy on held-out samples, with greedy decoding.
 
@@ -105,6 +119,14 @@ class EvaluateSettings(Settings):
     batch_size: int = Field(default=32, ge=1)
     max_tokens: int | None = Field(default=None, ge=1, description="default: grpo.max_completion_length")
     keep: int = Field(default=8, ge=0, description="samples whose completions are kept for the report")
+    downstream: list[DownstreamSettings] = Field(
+        default=[], description="evaluated at the same stages, never trained on"
+    )
+
+    @field_validator("downstream", mode="before")
+    @classmethod
+    def _downstream_by_name(cls, value: Any) -> Any:
+        return _by_name(value)
 
 
 class Recipe(Settings):
@@ -134,8 +156,7 @@ class Recipe(Settings):
     @field_validator("tasks", mode="before")
     @classmethod
     def _tasks_by_name(cls, value: Any) -> Any:
-        tasks = value if isinstance(value, list) else [value]
-        return [{"task": task} if isinstance(task, str) else task for task in tasks]
+        return _by_name(value)
 
     @model_validator(mode="after")
     def _has_tasks(self) -> Self:
@@ -145,6 +166,8 @@ class Recipe(Settings):
             raise ValueError("rewards: one of the weights must be above 0")
         if self.data.build is not None and (self.evaluate.variants, self.evaluate.balance) != (None, None):
             raise ValueError("evaluate: a build has fixed variants and balance already; leave them out")
+        if self.data.source is None and any(each.source is None for each in self.evaluate.downstream):
+            raise ValueError("evaluate.downstream: name the source of each task where data is a build")
         return self
 
     def where(self, *key: str | int) -> str:
@@ -248,6 +271,7 @@ def _blocks() -> dict[str, type[Settings]]:
         "model": ModelSettings,
         "data": DataSettings,
         "tasks": TaskSettings,
+        "downstream": DownstreamSettings,
         "rewards": RewardSettings,
         "format_start": FormatStart,
         "evaluate": EvaluateSettings,

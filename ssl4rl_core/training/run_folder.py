@@ -30,7 +30,7 @@ class Result(BaseModel):
     task: str
     level: str
     model: str = ""
-    stage: str
+    stage: str = Field(pattern="^(start|format|end)$")
     n: int = Field(ge=0)
     accuracy: float = Field(ge=0, le=1)
     low: float = Field(ge=0, le=1)
@@ -38,10 +38,14 @@ class Result(BaseModel):
     chance: float = Field(ge=0, le=1)
     format_rate: float | None = Field(default=None, ge=0, le=1)
     seconds: float | None = None
+    source: str = ""
+    downstream: bool = False
+    """Whether it was asked in evaluation alone, and never a reward."""
 
     @property
     def config(self) -> str:
-        return f"{self.task}-{self.level}"
+        """What it is a result of; downstream, one task may stand for several sources."""
+        return f"{self.task}-{self.level}" + (f" of {self.source}" if self.downstream else "")
 
 
 class Completion(BaseModel):
@@ -149,7 +153,8 @@ def _json(path: Path) -> dict[str, Any]:
 def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The JSON objects of a file, one a line, and how many lines were not one."""
     objects, lost = [], 0
-    for line in _text(path).splitlines():
+    # Not splitlines: what a model says may hold any of the other characters that end a line for Python.
+    for line in _text(path).split("\n"):
         if not line.strip():
             continue
         try:
