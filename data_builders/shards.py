@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_builders.atomic import partial_path, write_whole
 from data_builders.encoding import EXTENSIONS, encode
@@ -23,9 +23,10 @@ class Sidecar(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: str
+    # Both become parts of a path, so neither may leave its folder.
+    config: str = Field(pattern=r"^[^/\\\x00.][^/\\\x00]*$")
     split: Split
-    shard: str
+    shard: str = Field(pattern=r"^(train|test)-[0-9]{5,}-of-[0-9]{5,}$")
     """The tar's name without its extension."""
     samples: int
     bytes: int

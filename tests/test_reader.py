@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from data_builders import BuiltSamples, LiveSamples, build
+from data_builders.shards import Sidecar
 from ssl4rl_core import Skip, Ssl4rlError, UsageError
 from ssl4rl_core.samples import SampleSet, Split
 from ssl4rl_core.testing.memory import MemorySource
@@ -192,3 +194,11 @@ def refused(folder: Path, complaint: str) -> None:
         BuiltSamples(folder).sample("rotation-medium", "train", 0)
     assert "train-00000-of-00001.tar was changed after it was built" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", [{"config": "../elsewhere"}, {"shard": "../../elsewhere"}, {"config": "/etc"}])
+def test_a_manifest_cannot_name_a_shard_outside_its_build(field):
+    fields = {"config": "a-easy", "split": "train", "shard": "train-00000-of-00001", "samples": 1, "bytes": 1}
+    assert Sidecar(**fields, sha256="", skips={}, answers={}).config == "a-easy"
+    with pytest.raises(ValidationError):
+        Sidecar(**{**fields, **field}, sha256="", skips={}, answers={})

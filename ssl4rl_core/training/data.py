@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssl4rl_core.configs import parse_config, parse_configs, suggestion
+from ssl4rl_core.configs import ALL_LEVELS, parse_configs, suggestion
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample, SampleSet, Split
 from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from data_builders.reader import BuiltSamples
 
 
 class Mix(NamedTuple):
@@ -121,21 +124,25 @@ def _open_build(folder: str, tasks: Sequence[TaskSettings]) -> Mix:
     samples = BuiltSamples(Path(folder))
     weights: dict[str, float] = {}
     for task in tasks:
-        _share(weights, _configs_of(task.task, samples.configs, folder), task)
+        _share(weights, _configs_of(task.task, samples, folder), task)
     return Mix(samples, weights or dict.fromkeys(samples.configs, 1.0))
 
 
-def _configs_of(spec: str, configs: Sequence[str], folder: str) -> list[str]:
-    """The configs of a build that a spec means: a config, a task at a level, or a task at all its levels."""
+def _configs_of(spec: str, samples: "BuiltSamples", folder: str) -> list[str]:
+    """The configs of a build that a spec means: a config, a task at a level, or a task at easy, medium and hard."""
+    configs = samples.configs
     if spec in configs:
         return [spec]
     if "?" in spec:
-        names = [parse_config(spec, registry()).name]
+        names = [config.name for config in parse_configs([spec], registry()) if config.name in configs]
     elif ":" in spec:
-        names = [spec.replace(":", "-", 1)]
+        names = [name for name in [spec.replace(":", "-", 1)] if name in configs]
     else:
-        names = [config for config in configs if config.rpartition("-")[0] == spec]
-    if not names or not set(names) <= set(configs):
+        of_task = {each["name"]: each["level"] for each in samples.manifest.plan.configs if each["task"] == spec}
+        # A level's name begins with that of the level that was changed.
+        usual = [name for name, level in of_task.items() if level.partition("-")[0] in ALL_LEVELS]
+        names = usual or list(of_task)
+    if not names:
         raise UsageError(f"the build {folder} has no {spec!r}{suggestion(spec.replace(':', '-'), configs)}")
     return names
 

@@ -52,18 +52,20 @@ def _load(settings: ModelSettings) -> Loaded:
     name = settings.name
     adapter = (Path(name) / "adapter_config.json").is_file()
     base = _base_of(name) if adapter else name
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     sees_pictures = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     model_class = AutoModelForImageTextToText if sees_pictures else AutoModelForCausalLM
     options: dict[str, Any] = {"dtype": settings.dtype}
     if settings.attn_implementation:
         options["attn_implementation"] = settings.attn_implementation
-    model = model_class.from_pretrained(base, **options)
+    model = model_class.from_pretrained(base, trust_remote_code=False, **options)
     if adapter:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
-    processor = (AutoProcessor if sees_pictures else AutoTokenizer).from_pretrained(name, padding_side="left")
+    processor = (AutoProcessor if sees_pictures else AutoTokenizer).from_pretrained(
+        name, padding_side="left", trust_remote_code=False
+    )
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
