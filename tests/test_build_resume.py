@@ -18,7 +18,7 @@ from ssl4rl_core.testing.memory import MemorySource
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by POSIX signals")
 
-# Slow enough to be killed in the middle: 60 items, a second or so for each of the workers.
+# Slow enough to be killed in the middle, on a busy machine too: 60 items, three seconds for each of the workers.
 SCRIPT = """
 import os, sys, time
 import numpy as np
@@ -28,7 +28,7 @@ from ssl4rl_core.testing.memory import MemorySource
 
 class Slow(MemorySource):
     def load(self, kind, entry, *, max_side=None):
-        time.sleep(0.02)
+        time.sleep(0.1)
         with open(os.environ["PIDS"], "a") as file:
             file.write(f"{os.getpid()} ")
         return super().load(kind, entry, max_side=max_side)
