@@ -26,6 +26,9 @@ class AttributeMaskParams(GraphParams):
     second_ring: int = Field(
         default=0, ge=0, le=8, description="edges shown at most of each neighbour, beyond the node's own"
     )
+    answer: Literal["letter", "text"] = Field(
+        default="letter", description="what to answer with; text suits texts of a word or two"
+    )
 
 
 class AttributeMask(Task[NodeItem, AttributeMaskParams]):
@@ -59,15 +62,23 @@ class AttributeMask(Task[NodeItem, AttributeMaskParams]):
             raise Skip("no neighbour with a text")
         if params.second_ring:
             stars |= draw_second_ring(graph, stars[item.node], params.second_ring, rng, without=nodes)
+        asked = nodes.index(item.node)
+        shown = {"graph": write_graph(graph, stars, {item.node: "X"}, params, rng)}
+        if params.answer == "text":
+            return Draft(answer=_choice(lines[asked], lines), fields={**shown, "texts": ", ".join(lines)})
         names = letters(len(nodes))
-        shown = {
-            "graph": write_graph(graph, stars, {item.node: "X"}, params, rng),
-            "texts": "\n".join(f'{name}: "{line}"' for name, line in zip(names, lines, strict=True)),
-        }
-        return Draft(answer=Choice(names[nodes.index(item.node)], options=names), fields=shown)
+        listed = "\n".join(f'{name}: "{line}"' for name, line in zip(names, lines, strict=True))
+        return Draft(answer=Choice(names[asked], options=names), fields={**shown, "texts": listed})
 
     def chance(self, params: AttributeMaskParams) -> float:
         return 1 / params.candidates
+
+
+def _choice(line: str, lines: list[str]) -> Choice:
+    try:
+        return Choice(line, options=lines)
+    except ValueError:  # they differ in case or marks alone
+        raise Skip("texts to choose among look alike") from None
 
 
 # Wrong texts are of the split's own nodes: a text seen in training would otherwise be known to be wrong in the test.

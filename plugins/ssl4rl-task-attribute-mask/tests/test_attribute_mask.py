@@ -10,7 +10,8 @@ from ssl4rl_task_attribute_mask import AttributeMask, AttributeMaskParams
 
 from data_builders.sources.graph_source import texts_of
 from data_builders.sources.networkx_graphs import NetworkX
-from ssl4rl_core import Sample, Skip, Splitter, parse_config, registry, render
+from ssl4rl_core import Choice, Sample, Skip, Splitter, parse_config, registry, render
+from ssl4rl_core.answers import load_answer
 from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings
 from ssl4rl_core.samples import Split
 from ssl4rl_core.testing.graph_questions import read_question
@@ -71,6 +72,32 @@ def test_no_offered_text_is_shown_in_the_neighbourhood(level: str):
         inline = {text for name, text in texts.items() if name.isdecimal()}
         assert inline
         assert not inline & set(offered(sample).values())
+
+
+def test_the_text_itself_may_be_the_answer():
+    graph = Graph(
+        Strings(NAMES), EDGES, texts_of(NAMES, {n: COLOURS[i % 4] for i, n in enumerate(NAMES)}), directed=False
+    )
+    made = samples("easy?answer=text", NetworkX(graph, "memory:colours"))
+    assert len(made) > 100
+    places = set()
+    for sample in made:
+        answer = load_answer(sample.record.answer)
+        assert isinstance(answer, Choice)
+        assert answer.text() == COLOURS[int(sample.record.item[1:]) % 4]
+        assert sorted(answer.options) == sorted(COLOURS)
+        assert answer.hint() == "one of " + ", ".join(answer.options)
+        assert answer.score_text(answer.text().upper()) == 1
+        assert answer.score_text("A") == answer.score_text(", ".join(COLOURS)) == 0
+        places.add(answer.options.index(answer.text()))
+    assert places == {0, 1, 2, 3}
+
+
+def test_texts_that_differ_in_marks_alone_cannot_be_answered_with():
+    alike = {n: ("red", "red!", "Red", "blue")[i % 4] for i, n in enumerate(NAMES)}
+    graph = Graph(Strings(NAMES), EDGES, texts_of(NAMES, alike), directed=False)
+    assert samples("easy?answer=letter", NetworkX(graph, "memory:alike"))
+    assert not samples("easy?answer=text", NetworkX(graph, "memory:alike"))
 
 
 def test_training_shows_no_held_out_text():
