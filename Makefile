@@ -5,7 +5,7 @@ TASK ?= rotation
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/ssl4rl-task-*)
 
-.PHONY: install test lint demo clean
+.PHONY: install test lint demo demo-graph clean
 
 install: .venv/.installed
 
@@ -35,6 +35,17 @@ demo: install
 	$(BIN)/python examples/tiny_model.py --data runs/demo-data/faces --out runs/demo-data/tiny --seed $(SEED)
 	$(BIN)/ssl4rl train recipes/demo-$(TASK).yaml --overwrite --set seed=$(SEED)
 	$(BIN)/ssl4rl report runs/demo
+
+# The same for a graph and a language model: communities whose nodes have a text, some of it hidden.
+demo-graph: install
+	rm -rf runs/demo-data/communities runs/demo-data/tiny-lm
+	$(BIN)/python examples/communities.py --out runs/demo-data/communities.graphml
+	$(BIN)/ssl4rl build --source 'networkx:runs/demo-data/communities.graphml?text=text' \
+	    --out runs/demo-data/communities --variants 4 --test-fraction 0.25 \
+	    --task 'attribute-mask:easy?form=adjacency&answer=text'
+	$(BIN)/python examples/tiny_model.py --data runs/demo-data/communities --out runs/demo-data/tiny-lm --seed $(SEED)
+	$(BIN)/ssl4rl train recipes/demo-graph.yaml --overwrite --set seed=$(SEED)
+	$(BIN)/ssl4rl report runs/demo-graph
 
 clean:
 	rm -rf .venv runs build dist

@@ -214,7 +214,7 @@ def test_a_resumed_run_goes_on_where_it_stopped(lm, pictures, tmp_path, monkeypa
 
     batches: list[int] = []
     references = Stream.references
-    monkeypatch.setattr(Stream, "references", lambda self, n, slots: batches.append(n) or references(self, n, slots))
+    monkeypatch.setattr(Stream, "references", lambda self, n, *rest: batches.append(n) or references(self, n, *rest))
     saved = ("grpo.save_strategy=steps", "grpo.save_steps=2", "grpo.gradient_accumulation_steps=2")
     whole = recipe(lm, pictures, tmp_path / "run", *saved, "grpo.max_steps=4", tasks="[toy-word:easy]")
     begun = whole.model_copy(update={"grpo": {**whole.grpo, "max_steps": 2}})
@@ -264,27 +264,25 @@ def test_a_build_is_trained_on_evaluated_and_scored(lm, pictures, tmp_path, caps
 
 
 def test_a_group_shares_one_conversation_with_the_same_pictures(vlm, pictures):
-    rows = _trainer_rows(vlm, pictures)
+    rows = _rows(vlm, pictures)
     assert len(rows) == 8
     assert len({id(row["prompt"]) for row in rows}) == 2
     pictures_of = [row["prompt"][0]["content"][0]["image"] for row in rows]
     assert len({id(picture) for picture in pictures_of}) == 2
 
 
-def _trainer_rows(vlm: Path, pictures: Path) -> list[dict]:
+def _rows(vlm: Path, pictures: Path) -> list[dict]:
     from ssl4rl_core.training.data import open_data
     from ssl4rl_core.training.models import load_model
     from ssl4rl_core.training.prompts import Prompter
     from ssl4rl_core.training.stream import Stream
-    from ssl4rl_core.training.trainer import StreamedTrainer
+    from ssl4rl_core.training.trainer import rows
 
     made = recipe(vlm, pictures, pictures)
     mix = open_data(made.data, made.tasks)
-    trainer = StreamedTrainer.__new__(StreamedTrainer)
-    trainer._stream = Stream(mix.samples, mix.weights)
-    trainer._prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
-    trainer._slots = 2
-    return trainer.rows(0, [0, 0, 0, 0, 1, 1, 1, 1])
+    stream = Stream(mix.samples, mix.weights)
+    prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
+    return rows(stream, prompter, stream.references(0, 2), [0, 0, 0, 0, 1, 1, 1, 1])
 
 
 def test_the_format_start_never_sees_the_right_answer(vlm, pictures):

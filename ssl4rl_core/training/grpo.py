@@ -12,6 +12,7 @@ from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
+from ssl4rl_core.training.curriculum import Curriculum, make_curriculum
 from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
 from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
 from ssl4rl_core.training.format_start import start_on_format
@@ -57,11 +58,12 @@ def train(
 
     with quietly(verbose):
         main = PartialState().is_main_process
-        run = _Run(recipe, display or Display(shown=main), resume)
+        writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
+        run = _Run(recipe, display or Display(shown=main), resume, writer)
         run.check()
-        run.writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
+        writer.begin()
         run.go()
-        return run.writer.path
+        return writer.path
 
 
 @dataclass
@@ -71,8 +73,7 @@ class _Run:
     recipe: Recipe
     display: Display
     resume: bool
-
-    writer: RunWriter = None  # pyright: ignore[reportAssignmentType]
+    writer: RunWriter
 
     @cached_property
     def mix(self) -> Mix:
@@ -132,6 +133,7 @@ class _Run:
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
         stream = self.stream(self.recipe.seed, checked=False)
+        self.curriculum(stream)
         _ = self.held_out, self.downstream
         for config in self.mix.weights:
             check_prompt(self.loaded, self.prompter, self.recipe.model.name, stream.sample(Reference(config, 0)))
@@ -157,6 +159,11 @@ class _Run:
                 raise Skip("prompt longer than max_prompt_tokens")
 
         return Stream(self.mix.samples, self.mix.weights, seed=seed, check=check if checked and limit else None)
+
+    def curriculum(self, stream: Stream) -> Curriculum:
+        """The curriculum at its beginning."""
+        tasks = {config: stream.sample(Reference(config, 0)).record.task for config in self.mix.weights}
+        return make_curriculum(self.recipe, self.mix.weights, tasks)
 
     def evaluate(self, stage: Stage, model: Any) -> None:
         """Held-out accuracy at a stage, unless the recipe leaves it out or a resumed run has it."""
@@ -224,14 +231,12 @@ class _Run:
     def learn(self) -> Any:
         """GRPO; returns the trained model, which is saved too."""
         from transformers import PrinterCallback
-        from transformers.trainer_utils import get_last_checkpoint
 
         from ssl4rl_core.training.settings import lora_config
-        from ssl4rl_core.training.trainer import StepLog, StreamedTrainer
+        from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
 
         stream = self.stream(self.recipe.seed)
-        checkpoints = Path(self.config.output_dir)
-        checkpoint = get_last_checkpoint(str(checkpoints)) if self.resume and checkpoints.is_dir() else None
+        checkpoint = last_checkpoint(Path(self.config.output_dir)) if self.resume else None
         trainer = StreamedTrainer(
             model=self.loaded.model,
             args=self.config,
@@ -239,13 +244,14 @@ class _Run:
             reward_funcs=reward_functions(self.judge, self.prompter.decode),
             peft_config=lora_config(self.recipe),
             stream=stream,
+            curriculum=self.curriculum(stream),
             prompter=self.prompter,
         )
         trainer.remove_callback(PrinterCallback)
         chance = self._chance(stream)
         with self.display.phase("GRPO", trainer.steps()) as advance:
             trainer.add_callback(StepLog(self._logger(chance, advance)))
-            trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self.writer.skipped = stream.skipped
         model = trainer.accelerator.unwrap_model(trainer.model)
         partial = _partial(self.writer.path / "model")

@@ -89,6 +89,49 @@ class RewardSettings(Settings):
     format: float = Field(default=0.1, ge=0)
 
 
+class PhaseSettings(Settings):
+    """A part of the training with weights of its own."""
+
+    until: float = Field(gt=0, le=1, description="where it ends, as a share of the training")
+    tasks: list[TaskSettings] = Field(min_length=1, description="of the recipe's tasks, with their weights in it")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _tasks_by_name(cls, value: Any) -> Any:
+        return _by_name(value)
+
+    @model_validator(mode="after")
+    def _has_no_data(self) -> Self:
+        if any(task.data for task in self.tasks):
+            raise ValueError("a phase's tasks are those of the recipe: leave their data out")
+        return self
+
+
+class CurriculumSettings(Settings):
+    """Which levels are drawn when. In YAML a plain string means its kind."""
+
+    kind: Literal["uniform", "schedule", "goldilocks"] = Field(
+        default="uniform",
+        description="uniform: the tasks' weights throughout; schedule: phases; goldilocks: of each task the levels in "
+        "proportion to p (1 - p) of their running accuracy",
+    )
+    floor: float = Field(default=0.2, ge=0, le=1, description="share of a task that goes by weight alone (goldilocks)")
+    window: int = Field(default=64, ge=1, description="groups that the running accuracy looks back on (goldilocks)")
+    phases: list[PhaseSettings] = Field(default=[], description="one after another; then the tasks' weights (schedule)")
+
+    @model_validator(mode="after")
+    def _is_of_its_kind(self) -> Self:
+        if (self.kind == "schedule") != bool(self.phases):
+            raise ValueError("phases belong to kind schedule, and it needs one at least")
+        ends = [phase.until for phase in self.phases]
+        if ends != sorted(set(ends)):
+            raise ValueError("phases: each must end later than the one before")
+        usual = type(self).model_fields
+        if self.kind != "goldilocks" and (self.floor, self.window) != (usual["floor"].default, usual["window"].default):
+            raise ValueError("floor and window belong to kind goldilocks")
+        return self
+
+
 class FormatStart(Settings):
     """A short supervised start on the form of an answer alone: what it is taught to answer is drawn by lot."""
 
@@ -138,6 +181,7 @@ class Recipe(Settings):
     format: str = Field(
         default="think_answer", description="how the model is asked to answer; `ssl4rl formats` lists them"
     )
+    curriculum: CurriculumSettings = CurriculumSettings()
     rewards: RewardSettings = RewardSettings()
     format_start: FormatStart | None = None
     max_prompt_tokens: int | None = Field(default=None, ge=1, description="samples with longer prompts are passed over")
@@ -157,6 +201,11 @@ class Recipe(Settings):
     @classmethod
     def _tasks_by_name(cls, value: Any) -> Any:
         return _by_name(value)
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _curriculum_by_kind(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_tasks(self) -> Self:
@@ -273,6 +322,8 @@ def _blocks() -> dict[str, type[Settings]]:
         "tasks": TaskSettings,
         "downstream": DownstreamSettings,
         "rewards": RewardSettings,
+        "curriculum": CurriculumSettings,
+        "phases": PhaseSettings,
         "format_start": FormatStart,
         "evaluate": EvaluateSettings,
     }

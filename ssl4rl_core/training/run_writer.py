@@ -29,7 +29,7 @@ _MAY_CHANGE = ("grpo.max_steps", "grpo.num_train_epochs", "grpo.save_steps", "ou
 
 
 class RunWriter:
-    """Writes a run. Only one process of a distributed run may have `active` set.
+    """Writes a run. Only one process of a distributed run may have `active` set. Nothing is written before `begin`.
 
     Raises:
         UsageError: the folder holds another run; or a resumed run began with another recipe, or has ended.
@@ -41,18 +41,22 @@ class RunWriter:
         self.results: list[Result] = []
         self.skipped: Mapping[str, int] = {}
         self._lines: list[dict[str, Any]] = []
+        self._resumed = resume
         if resume:
             self._take_up()
-        elif active:
-            self._begin(overwrite)
-
-    def _begin(self, overwrite: bool) -> None:
-        present = [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
-        if present and not overwrite:
+        elif active and not overwrite and (present := self._present()):
             raise UsageError(
                 f"{self.path} holds a run already ({present[0]}): choose another output, or say --resume or --overwrite"
             )
-        for name in present:
+
+    def _present(self) -> list[str]:
+        return [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
+
+    def begin(self) -> None:
+        """Make the folder, without the run that was there; a resumed run keeps it."""
+        if self._resumed or not self.active:
+            return
+        for name in self._present():
             where = self.path / name
             if where.is_dir():
                 shutil.rmtree(where)

@@ -28,7 +28,8 @@ class Stream:
 
     Args:
         samples: where the samples are.
-        weights: of each config; its share in every batch is exact to within one sample.
+        weights: of each config, where a batch is not asked for with others; its share in every batch is exact to
+            within one sample.
         seed: of the order.
         check: called with a sample before it is used; raises Skip to pass it over.
 
@@ -51,9 +52,7 @@ class Stream:
         for config, size in self._sizes.items():
             if size == 0:
                 raise UsageError(f"there are no {split} samples of {config}")
-        total = sum(weights.values())
-        self._configs = list(weights)
-        self._cumulative = list(itertools.accumulate(weight / total for weight in weights.values()))
+        self._weights = dict(weights)
         self.skipped: Counter[str] = Counter()
         """Samples passed over so far, by reason."""
 
@@ -61,21 +60,28 @@ class Stream:
         """How many samples there are to draw from."""
         return sum(self._sizes.values())
 
-    def references(self, batch: int, slots: int) -> list[Reference]:
+    def references(self, batch: int, slots: int, weights: Mapping[str, float] | None = None) -> list[Reference]:
         """What stands in the slots of a batch, one reference a group.
 
         Configs are drawn by systematic sampling, so that each gets its share of every batch. A config's own samples
         come in a random order without repeats as long as it is alone; in a mix none comes twice within as many draws
         as it has samples.
-        """
-        offset = _number(self._seed, batch) / 2**64
-        return [self._reference(batch, slot, slots, offset) for slot in range(slots)]
 
-    def _reference(self, batch: int, slot: int, slots: int, offset: float) -> Reference:
-        place = bisect.bisect_right(self._cumulative, (slot + offset) / slots)
-        config = self._configs[min(place, len(self._configs) - 1)]
+        Args:
+            weights: of the configs in this batch, as a curriculum has them; default: the stream's own.
+        """
+        weights = {config: weight for config, weight in (weights or self._weights).items() if weight > 0}
+        configs, ends = list(weights), list(itertools.accumulate(weights.values()))
+        offset = _number(self._seed, batch) / 2**64
+        places = [bisect.bisect_right(ends, ends[-1] * (slot + offset) / slots) for slot in range(slots)]
+        return [
+            self._reference(configs[min(place, len(configs) - 1)], batch * slots + slot)
+            for slot, place in enumerate(places)
+        ]
+
+    def _reference(self, config: str, drawn: int) -> Reference:
         size = self._sizes[config]
-        epoch, position = divmod(batch * slots + slot, size)
+        epoch, position = divmod(drawn, size)
         return Reference(config, shuffled(position, size, _number(self._seed, config, epoch)))
 
     def sample(self, reference: Reference) -> Sample:

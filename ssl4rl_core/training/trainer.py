@@ -1,17 +1,22 @@
 """TRL's GRPOTrainer, fed from the stream. This module loads TRL; it is imported when a training starts."""
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from data_builders.atomic import write_whole
+from ssl4rl_core.training.curriculum import Curriculum
 from ssl4rl_core.training.prompts import Prompter
-from ssl4rl_core.training.stream import Stream
+from ssl4rl_core.training.stream import Reference, Stream
 
 METRICS = {
     "loss": "loss",
@@ -29,7 +34,13 @@ METRICS = {
     "step_time": "seconds",
     "stream_seconds": "stream_seconds",
 }
-"""What is kept of TRL's metrics, and its name in metrics.jsonl; those of single configs keep theirs."""
+"""What is kept of TRL's metrics, and its name in metrics.jsonl."""
+
+OF_CONFIGS = ("rewards/answer/", "rewards/format/", "frac_reward_zero_std/", "completion_length/", "share/")
+"""How metrics of single configs begin: the config's name follows."""
+
+CURRICULUM = "curriculum.json"
+"""The curriculum's state, in a checkpoint."""
 
 PIXELS = ("pixel_values", "image_grid_thw", "image_sizes", "image_position_ids", "pixel_attention_mask")
 
@@ -39,12 +50,18 @@ class StreamedTrainer(GRPOTrainer):
 
     What stands in a slot is looked up when a batch is about to be generated: by then it is known where training
     stands, also after a resume; repeats for gradient accumulation and for further iterations cost nothing; and the
-    members of a group share one conversation with the same pictures.
+    members of a group share one conversation with the same pictures. The curriculum learns from the rewards of all
+    processes, which is why all of them draw the same.
     """
 
-    def __init__(self, *, stream: Stream, prompter: Prompter, args: GRPOConfig, **options: Any) -> None:
-        self._stream, self._prompter = stream, prompter
-        self._slots = (args.generation_batch_size or 0) // (args.num_generations or 1)
+    def __init__(
+        self, *, stream: Stream, curriculum: Curriculum, prompter: Prompter, args: GRPOConfig, **options: Any
+    ) -> None:
+        self._stream, self._curriculum, self._prompter = stream, curriculum, prompter
+        self._references: list[Reference] = []
+        self._group = args.num_generations or 1
+        self._slots = (args.generation_batch_size or 0) // self._group
+        self._reward_weights = torch.tensor(args.reward_weights or [1.0])
         self._passes_per_batch = (args.steps_per_generation or 1) * args.num_iterations
         super().__init__(args=args, train_dataset=self._slot_numbers(args), **options)
         models: tuple[Any, ...] = (self.model, self.ref_model)
@@ -69,9 +86,9 @@ class StreamedTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         started = time.perf_counter()
-        rows = self.rows(self._batch_number(), [row["prompt"] for row in inputs])
+        inputs = self._rows(self._batch_number(), [row["prompt"] for row in inputs])
         self._metrics["train"]["stream_seconds"].append(time.perf_counter() - started)
-        return super()._generate_and_score_completions(rows)
+        return super()._generate_and_score_completions(inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         """As TRL does, but a prompt without pictures has none instead of None, which no processor takes in a mix."""
@@ -84,14 +101,73 @@ class StreamedTrainer(GRPOTrainer):
         passes = self.state.global_step * accumulated + self._step % accumulated
         return passes // self._passes_per_batch
 
-    def rows(self, batch: int, slots: list[int]) -> list[dict[str, Any]]:
-        """What TRL reads of these slots: one row each, shared by equal slots."""
-        references = self._stream.references(batch, self._slots)
-        rows = {}
-        for slot in dict.fromkeys(slots):
-            sample = self._stream.sample(references[slot])
-            rows[slot] = {"prompt": self._prompter.conversation(sample), "record": sample.record}
-        return [rows[slot] for slot in slots]
+    def _rows(self, batch: int, slots: list[int]) -> list[dict[str, Any]]:
+        shares = self._curriculum.shares(self.state.global_step / max(self.state.max_steps, 1))
+        self._references = self._stream.references(batch, self._slots, shares)
+        for config, share in shares.items():
+            self._metrics["train"][f"share/{config}"].append(share)
+        return rows(self._stream, self._prompter, self._references, slots)
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: Any, completions: Any, completion_ids_list: list[list[int]]
+    ) -> torch.Tensor:
+        """TRL's, of all processes; the curriculum and the metrics of each config learn from them."""
+        rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        local = [[row["slot"], len(ids)] for row, ids in zip(inputs, completion_ids_list, strict=True)]
+        gathered = self.accelerator.gather(torch.tensor(local, device=rewards.device))
+        self._observe(rewards.float().cpu(), gathered.cpu())
+        return rewards
+
+    def _observe(self, rewards: torch.Tensor, completions: torch.Tensor) -> None:
+        """Take in a batch: rewards of each function, and slot and length of each completion, group by group."""
+        groups = rewards.unflatten(0, (-1, self._group))
+        total = (groups * self._reward_weights).sum(dim=-1)
+        slots, lengths = completions.unflatten(0, (-1, self._group)).unbind(dim=-1)
+        metrics = self._metrics["train"]
+        for group, slot in enumerate(slots[:, 0].tolist()):
+            config = self._references[slot].config
+            self._curriculum.observe(config, float(groups[group, :, 0].mean()))
+            metrics[f"frac_reward_zero_std/{config}"].append(float(total[group].max() == total[group].min()))
+            metrics[f"completion_length/{config}"].append(float(lengths[group].float().mean()))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """With the curriculum, which is written first: a checkpoint is whole when transformers has written its last."""
+        if self.is_world_process_zero():
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / CURRICULUM, json.dumps(self._curriculum.state()).encode())
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._curriculum.restore(json.loads((Path(checkpoint) / CURRICULUM).read_text(encoding="utf-8")))
+
+
+def rows(
+    stream: Stream, prompter: Prompter, references: Sequence[Reference], slots: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The rows of slots, in which references stand; equal slots share one."""
+    shared = {}
+    for slot in dict.fromkeys(slots):
+        sample = stream.sample(references[slot])
+        shared[slot] = {"prompt": prompter.conversation(sample), "record": sample.record, "slot": slot}
+    return [shared[slot] for slot in slots]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a folder: a run killed while it saved one goes on from the one before."""
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.partition("-")[2].isdecimal()]
+    whole = [path for path in numbered if (path / CURRICULUM).is_file() and _is_json(path / "trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def without_empty_pictures(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -123,6 +199,6 @@ class StepLog(TrainerCallback):
             if isinstance(value, (int, float)) and math.isfinite(value):
                 if name in METRICS:
                     metrics[METRICS[name]] = value
-                elif name.startswith("rewards/") and not name.endswith(("/mean", "/std")):
+                elif name.startswith(OF_CONFIGS) and not name.endswith(("/mean", "/std")):
                     metrics[name] = value
         self._each(metrics)
