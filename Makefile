@@ -5,14 +5,14 @@ TASK ?= rotation
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/ssl4rl-task-*)
 
-.PHONY: install test lint demo demo-graph clean
+.PHONY: install test lint docs demo demo-graph clean
 
 install: .venv/.installed
 
 # One resolver call for all, so that versions agree; again when a pyproject changes.
 .venv/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,embedded,dev]' $(addprefix -e ./,$(PLUGINS))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,ray,embedded,audit,docs,dev]' $(addprefix -e ./,$(PLUGINS))
 	touch $@
 
 test: install lint
@@ -22,6 +22,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# The documentation, in build/docs; it opens from the disk.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Shards of all four tasks from pictures that ship inside ordinary packages; then a tiny model with random weights, a
 # short start on the form of an answer with random answers, GRPO, and the report.

@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under another name, flushed to the disk, then renamed."""
 
 import os
+import secrets
 from pathlib import Path
 
 from ssl4rl_core.errors import Ssl4rlError
@@ -9,8 +10,8 @@ _SUFFIX = ".partial"
 
 
 def partial_path(path: Path) -> Path:
-    """Where `path` is written until it is whole; two processes never share one."""
-    return path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    """Where `path` is written until it is whole; another at each call, for processes on other machines too."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,15 +1,20 @@
 """The dataset card: README.md of a build, as the Hub reads it, and a person too."""
 
+import importlib.metadata
 import json
+import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+import yaml
 
 from data_builders.manifest import Manifest
 from data_builders.plan import BuildOptions
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.plugins import registry
 
 _SIZES = (
     (1e3, "n<1K"),
@@ -19,33 +24,104 @@ _SIZES = (
     (1e7, "1M<n<10M"),
     (1e8, "10M<n<100M"),
 )
+# The Hub takes lower-case identifiers of a list of its own, and refuses a card with another one:
+# https://huggingface.co/docs/hub/repositories-licenses. These are the ones that data come under.
+_HUB_LICENSES = """
+apache-2.0 mit bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear isc zlib unlicense wtfpl mpl-2.0 ms-pl cc cc0-1.0
+cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0
+cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
+cdla-permissive-2.0 c-uda etalab-2.0 odbl odc-by pddl gfdl gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 agpl-3.0 eupl-1.1 eupl-1.2
+unknown other
+"""
+_HUB_NAMES = {"odbl-1.0": "odbl", "odc-by-1.0": "odc-by", "pddl-1.0": "pddl", "c-uda-1.0": "c-uda"}
+CARD = "README.md"
+_FOLDER = "DIR"
+_FOLDER_NOTE = f"Here {_FOLDER} is the folder that this file is in.\n"
+_SAMPLES_MARK = "<!-- 'ssl4rl push' shows one sample of each task here -->\n"
+
+
+class Example(NamedTuple):
+    """The first config and split that holds anything, and its tars in webdataset's braces."""
+
+    config: str
+    split: str
+    shards: str
+    """ "train-{00000..00011}-of-00012.tar"."""
 
 
 def dataset_card(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
-    """The card as Markdown with YAML front matter."""
+    """The card of a build in a folder, as Markdown with YAML front matter."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from data_builders.encoding import EXTENSIONS
 
     plan = manifest.plan
-    samples = sum(total.samples for total in manifest.totals)
-    described = [_described(manifest, config) for config in configs]
+    shown = example(manifest)
     loader = PackageLoader("data_builders", package_path="")
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
     return environment.get_template("card.md.jinja").render(
+        front_matter=yaml.safe_dump(_front_matter(manifest, configs), sort_keys=False, allow_unicode=True),
         plan=plan,
-        configs=described,
-        samples=samples,
-        size=next((name for limit, name in _SIZES if samples < limit), "n>100M"),
+        source=_plain(plan.source),
+        configs=[_described(manifest, config) for config in configs],
+        samples=sum(total.samples for total in manifest.totals),
         license=_plain(plan.license),
-        tags=["ssl4rl", *sorted({config.task.name for config in configs})],
         skips=[(total, _plain(reason), items) for total in manifest.totals for reason, items in total.skips.items()],
-        example=_example(manifest),
+        samples_mark=_SAMPLES_MARK,
+        folder_note=_FOLDER_NOTE,
+        datasets_lines=datasets_lines(_FOLDER, shown),
+        webdataset_lines=_webdataset_lines(_FOLDER, shown),
+        pictures=any(config.task.domain == "image" for config in configs),
         extension=EXTENSIONS[plan.options.image_format],
         percent=lambda chance: "by sample" if chance is None else f"{100 * chance:.3g} %",
-        versions=", ".join(f"{name} {version}" for name, version in plan.libraries.items()),
+        versions=_versions(manifest, configs),
         command=rebuild_command(manifest, configs),
     )
+
+
+def published_card(card: str, manifest: Manifest, repo: str, url: str, revision: str, samples: str) -> str:
+    """A build's card as it stands on the Hub: it loads from there, and shows samples. What else a user wrote stays.
+
+    Args:
+        url: where the repository's page is, "https://huggingface.co/datasets/user/name".
+        samples: Markdown that shows one sample of each task.
+    """
+    shown = example(manifest)
+    changes = {
+        _SAMPLES_MARK: samples,
+        _FOLDER_NOTE: "",
+        datasets_lines(_FOLDER, shown): datasets_lines(repo, shown, revision),
+        _webdataset_lines(_FOLDER, shown): _webdataset_lines(f"{url}/resolve/{revision}", shown),
+    }
+    for built, published in changes.items():
+        card = card.replace(built, published)
+    return card
+
+
+def datasets_lines(where: str, shown: Example, revision: str = "main") -> str:
+    """The two lines of Python that load an example with datasets."""
+    at = "" if revision == "main" else f', revision="{revision}"'
+    return (
+        "from datasets import load_dataset\n"
+        f'samples = load_dataset("{where}", "{shown.config}", split="{shown.split}"{at})'
+    )
+
+
+def _webdataset_lines(where: str, shown: Example) -> str:
+    return (
+        "import webdataset\n"
+        f'samples = webdataset.WebDataset("{where}/{shown.config}/{shown.shards}", shardshuffle=False).decode("pil")'
+    )
+
+
+def example(manifest: Manifest) -> Example:
+    """What the lines that load a build load: its first config and split with a sample."""
+    total = next((total for total in manifest.totals if total.samples), manifest.totals[0])
+    mine = (shard for shard in manifest.shards if (shard.config, shard.split) == (total.config, total.split))
+    numbers = [shard.shard.partition("-")[2] for shard in mine if shard.samples] or ["00000-of-00001"]
+    (first, _, of), (last, _, _) = numbers[0].partition("-"), numbers[-1].partition("-")
+    braces = first if first == last else f"{{{first}..{last}}}"
+    return Example(total.config, total.split, f"{total.split}-{braces}-{of}.tar")
 
 
 def rebuild_command(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
@@ -54,7 +130,7 @@ def rebuild_command(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
     words = ["ssl4rl", "build"]
     for config in configs:
         words += ["--task", spec(config)]
-    words += ["--source", plan.source, "--out", "DIR"]
+    words += ["--source", plan.source, "--out", _FOLDER]
     for name, value in plan.options:
         if value != BuildOptions.model_fields[name].default:
             flag = "--" + name.replace("_", "-")
@@ -75,25 +151,59 @@ def spec(config: TaskConfig) -> str:
     return f"{config.task.name}:{level}" + (f"?{urlencode(changes)}" if changes else "")
 
 
+def _front_matter(manifest: Manifest, configs: Sequence[TaskConfig]) -> dict[str, Any]:
+    samples = sum(total.samples for total in manifest.totals)
+    categories = {"image": "visual-question-answering"}
+    return {
+        **_license(manifest.plan.license),
+        "task_categories": sorted({categories.get(config.task.domain, "question-answering") for config in configs}),
+        "tags": ["ssl4rl", *sorted({config.task.name for config in configs})],
+        "size_categories": [next((name for limit, name in _SIZES if samples < limit), "n>100M")],
+        "configs": [
+            {
+                "config_name": config.name,
+                "data_files": [
+                    {"split": total.split, "path": f"{config.name}/{total.split}-*.tar"}
+                    for total in manifest.totals
+                    if total.config == config.name and total.shards
+                ],
+            }
+            for config in configs
+            if any(total.shards for total in manifest.totals if total.config == config.name)
+        ],
+    }
+
+
+def _license(spdx: str) -> dict[str, str]:
+    """An SPDX identifier in the Hub's words."""
+    if not spdx:
+        return {}
+    lower = spdx.lower()
+    hubs = _HUB_NAMES.get(lower, lower)
+    if hubs in _HUB_LICENSES.split():
+        return {"license": hubs}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", lower).strip("-") or "other"}
+
+
 def _described(manifest: Manifest, config: TaskConfig) -> dict[str, Any]:
-    totals = [total for total in manifest.totals if total.config == config.name]
     return {
         "name": config.name,
         "about": _plain((type(config.task).__doc__ or "").strip().partition("\n")[0]),
         "chance": manifest.config(config.name)["chance"],
-        "totals": totals,
-        "splits": [total for total in totals if total.shards],
+        "totals": [total for total in manifest.totals if total.config == config.name],
     }
 
 
-def _example(manifest: Manifest) -> dict[str, str]:
-    """The first split that holds anything, and its tars in webdataset's braces."""
-    total = next((total for total in manifest.totals if total.samples), manifest.totals[0])
-    mine = (shard for shard in manifest.shards if (shard.config, shard.split) == (total.config, total.split))
-    numbers = [shard.shard.partition("-")[2] for shard in mine if shard.samples] or ["00000-of-00001"]
-    first, last = numbers[0], numbers[-1]
-    braces = first if first == last else "{" + first[:5] + ".." + last[:5] + "}" + first[5:]
-    return {"name": total.config, "split": total.split, "numbers": braces}
+def _versions(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
+    """What to install for the same bytes, as pip takes it; a task from a file or a session has no distribution."""
+    versions = {"ssl4rl-core": manifest.plan.ssl4rl}
+    for distribution in sorted({registry().origin("task", config.task.name) for config in configs}):
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            continue
+    versions.update(manifest.plan.libraries)
+    return " ".join(f"{name}=={version}" for name, version in versions.items())
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from data_builders.plan import BuildOptions, as_configs
+from data_builders.plan import BuildOptions, as_configs, check_served
 from data_builders.renderer import Renderer
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import UsageError
@@ -35,6 +35,7 @@ class LiveSamples:
         self._configs = {config.name: config for config in as_configs(configs)}
         self._positions: dict[tuple[str, Split], array[int]] = {}
         for config in self._configs.values():
+            check_served(self._source, config)
             self._divide(config.task.kind)
         self._items = _Recent[Item]()
         self._answered = _Recent[list[Sample]]()
@@ -47,6 +48,12 @@ class LiveSamples:
     def size(self, config: str, split: Split) -> int:
         """Items of the split times variants."""
         return len(self._of(config, split)) * self._options.variants
+
+    def balanced(self, config: str, split: Split, index: int) -> range:
+        """The numbers of an item's samples, where they are balanced; else this one alone."""
+        together = self._options.variants if self._options.balance else 1
+        first = index - index % together
+        return range(first, first + together)
 
     def sample(self, config: str, split: Split, index: int) -> Sample:
         """Sample `index`: variant `index % variants` of an item.
@@ -84,8 +91,6 @@ class LiveSamples:
         """Note which positions belong to which split: eight bytes an item."""
         if (kind, "train") in self._positions:
             return
-        if kind not in self._source.kinds:
-            raise UsageError(f"{self._source.name} has no {kind} items, but {' and '.join(self._source.kinds)} items")
         index, splitter = self._source.index(kind), self._options.splitter
         train, test = array("q"), array("q")
         for position in range(min(len(index), self._options.limit or len(index))):

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from data_builders.plan import Plan
 from data_builders.shards import MOST_ANSWERS, Sidecar
@@ -39,9 +39,22 @@ class Manifest(BaseModel):
     totals: list[Totals]
     shards: list[Sidecar]
 
+    @model_validator(mode="after")
+    def _is_of_its_plan(self) -> Self:
+        known = {str(config.get("name", "")) for config in self.plan.configs}
+        if unknown := {each.config for each in (*self.totals, *self.shards)} - known or {""} & known:
+            raise ValueError(f"{min(unknown)!r} is no config of the plan")
+        return self
+
     def config(self, name: str) -> dict[str, Any]:
         """A config as `TaskConfig.describe` gave it."""
         return next(config for config in self.plan.configs if config["name"] == name)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Each config and split in a line: its totals, and what chance scores."""
+        return [
+            {**total.model_dump(mode="json"), "chance": self.config(total.config)["chance"]} for total in self.totals
+        ]
 
 
 def make_manifest(plan: Plan, sidecars: list[Sidecar]) -> Manifest:
@@ -77,18 +90,26 @@ def _total(shards: list[Sidecar]) -> Totals:
 
 
 def read_plan(directory: Path) -> Plan | None:
-    """The plan of a build that was begun in a folder, or None.
-
-    Raises:
-        Ssl4rlError: there is a plan that cannot be read.
-    """
+    """The plan of a build that was begun in a folder, or None. Raises as `parse_plan` does."""
     try:
-        return Plan.model_validate_json((directory / PLAN).read_bytes())
+        return parse_plan((directory / PLAN).read_bytes(), str(directory))
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except OSError as error:
+        raise Ssl4rlError(f"cannot read {directory / PLAN}: {error.strerror or error}") from error
+
+
+def parse_plan(text: bytes, where: str) -> Plan:
+    """The plan in `text`, which lies at `where`.
+
+    Raises:
+        Ssl4rlError: it cannot be read.
+    """
+    try:
+        return Plan.model_validate_json(text)
+    except ValidationError as error:
         raise Ssl4rlError(
-            f"{directory / PLAN} is not a plan of this version of ssl4rl: build into a new folder"
+            f"{PLAN} in {where} is not a plan of this version of ssl4rl: build into a new folder"
         ) from error
 
 

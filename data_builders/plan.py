@@ -1,6 +1,7 @@
 """The plan of a build: all that its bytes depend on, and the units of work that anyone can do alone."""
 
 import importlib.metadata
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -135,6 +136,16 @@ def as_configs(tasks: Iterable[str | TaskConfig]) -> list[TaskConfig]:
     return configs
 
 
+def check_served(source: Source, config: TaskConfig) -> None:
+    """Raises UsageError where the source does not hand out what the config's task asks for."""
+    task = config.task
+    if task.kind not in source.kinds:
+        holds = " and ".join(source.kinds)
+        raise UsageError(f"task {task.name} asks of {task.kind} items; {source.name} has {holds} items")
+    if source.streamed and task.uses_view:
+        raise UsageError(f"task {task.name} looks at other items, and {source.name} is streamed: leave out stream=true")
+
+
 def make_plan(source: Source, configs: Sequence[TaskConfig], options: BuildOptions) -> Plan:
     """Plan a build: one pass over the source's index, nothing is read of its content but for the fingerprint.
 
@@ -143,11 +154,7 @@ def make_plan(source: Source, configs: Sequence[TaskConfig], options: BuildOptio
     """
     kinds = sorted({config.task.kind for config in configs})
     for config in configs:
-        if config.task.kind not in source.kinds:
-            holds = " and ".join(source.kinds)
-            raise UsageError(
-                f"task {config.task.name} asks of {config.task.kind} items; {source.name} has {holds} items"
-            )
+        check_served(source, config)
     return Plan(
         ssl4rl=ssl4rl_core.__version__,
         source=source.name,
@@ -167,11 +174,11 @@ def _units(source: Source, kind: str, options: BuildOptions) -> list[Unit]:
     if not asked:
         raise UsageError(f"{source.name} holds no {kind} items")
     ranges: dict[Split, list[list[int]]] = {"train": [], "test": []}
-    for position in range(asked):
-        of_split = ranges[splitter(index[position])]
+    for entry in itertools.islice(index, asked):
+        of_split = ranges[splitter(entry)]
         if not of_split or of_split[-1][2] == options.shard_size:
-            of_split.append([position, position, 0])
-        of_split[-1][1] = position
+            of_split.append([entry.position, entry.position, 0])
+        of_split[-1][1] = entry.position
         of_split[-1][2] += 1
     return [
         Unit(kind=kind, split=split, shard=shard, shards=len(of_split), first=first, last=last, items=items)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_builders.atomic import partial_path, write_whole
 from data_builders.encoding import EXTENSIONS, encode
+from data_builders.output import Output
 from data_builders.plan import BuildOptions, Plan, Unit
 from ssl4rl_core.samples import Sample, Split
 
@@ -45,6 +46,7 @@ class ShardWriter:
     def __init__(self, out: Path, config: str, unit: Unit, options: BuildOptions) -> None:
         self._config, self._unit, self._options = config, unit, options
         self._path = out / config / f"{unit.name}.tar"
+        self._path.parent.mkdir(exist_ok=True)
         self._partial = partial_path(self._path)
         self._file = _HashedFile(self._partial)
         self._answers: Counter[str] = Counter()
@@ -53,8 +55,10 @@ class ShardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # on a full disk, closing fails too
+            self._partial.unlink(missing_ok=True)
 
     def add(self, position: int, sample: Sample) -> None:
         """Append a sample of the item at `position`; positions come in order, and an item's variants too.
@@ -65,9 +69,10 @@ class ShardWriter:
         key = f"{position:09d}-{sample.record.variant:05d}"
         extension = EXTENSIONS[self._options.image_format]
         pictures = [encode(image, self._options.image_format, self._options.quality) for image in sample.images]
-        for number, picture in enumerate(pictures):
-            self._member(f"{key}.{number:02d}.{extension}", picture)
-        self._member(f"{key}.json", sample.record.model_dump_json().encode())
+        members = {f"{key}.{number:02d}.{extension}": picture for number, picture in enumerate(pictures)}
+        members[f"{key}.json"] = sample.record.model_dump_json().encode()
+        # In one piece: TarFile.addfile would write, and hash, each member in four.
+        self._file.write(b"".join(piece for each in members.items() for piece in _member(*each)))
         self._answers[sample.record.answer_text] += 1
 
     def finish(self, skips: Counter[str]) -> None:
@@ -90,12 +95,20 @@ class ShardWriter:
         )
         write_whole(self._path.with_suffix(".json"), sidecar.model_dump_json().encode() + b"\n")
 
-    def _member(self, name: str, data: bytes) -> None:
-        # Plain USTAR holds only what is put into it, and TarInfo has mode 0644, time 0 and no owner unless told.
-        # In one piece: TarFile.addfile would write, and hash, each member in four.
-        header = tarfile.TarInfo(name)
-        header.size = len(data)
-        self._file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+
+# Plain USTAR holds only what is put into it, and TarInfo has mode 0644, time 0 and no owner unless told. Name, size and
+# checksum are left to fill in, the checksum with blanks, as it is itself summed up (POSIX.1-2001, ustar header block).
+_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_NAME_TO_SIZE, _SIZE_TO_CHECKSUM, _REST = _HEADER[100:124], _HEADER[135:148], _HEADER[156:]
+_SUM = sum(_NAME_TO_SIZE + _SIZE_TO_CHECKSUM + b" " * 8 + _REST)
+
+
+def _member(name: str, data: bytes) -> tuple[bytes, ...]:
+    """A member of a tar, piece by piece. `TarInfo.tobuf` would take nearly as long as hashing a picture does."""
+    named, size = name.encode(), b"%011o" % len(data)
+    checksum = b"%06o\0 " % (_SUM + sum(named) + sum(size))
+    header = (named.ljust(100, b"\0"), _NAME_TO_SIZE, size, _SIZE_TO_CHECKSUM, checksum, _REST)
+    return *header, data, bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 class _HashedFile:
@@ -120,19 +133,22 @@ class _HashedFile:
         self._file.close()
 
 
-def read_sidecar(out: Path, config: str, unit: Unit) -> Sidecar | None:
-    """The sidecar of a finished shard; None where the shard is not finished."""
-    path = out / config / f"{unit.name}.json"
-    try:
-        sidecar = Sidecar.model_validate_json(path.read_bytes())
-        size = path.with_suffix(".tar").stat().st_size if sidecar.samples else 0
-    except (FileNotFoundError, ValidationError):
-        return None
-    return sidecar if size == sidecar.bytes else None
+def finished_units(output: Output, plan: Plan) -> list[list[Sidecar] | None]:
+    """For each unit of the plan its sidecars, one a config; None where any of its shards is not finished."""
+    sizes = output.sizes()
+    names = [[f"{config}/{unit.name}" for config in plan.configs_of(unit.kind)] for unit in plan.units]
+    texts = output.read(name for each in names for shard in each if (name := f"{shard}.json") in sizes)
+    return [_sidecars(shards, sizes, texts) for shards in names]
 
 
-def read_sidecars(out: Path, plan: Plan, unit: Unit) -> list[Sidecar] | None:
-    """The sidecars of a unit, one a config; None where any of its shards is not finished."""
-    sidecars = [read_sidecar(out, config, unit) for config in plan.configs_of(unit.kind)]
-    finished = [sidecar for sidecar in sidecars if sidecar is not None]
-    return finished if len(finished) == len(sidecars) else None
+def _sidecars(shards: list[str], sizes: dict[str, int], texts: dict[str, bytes]) -> list[Sidecar] | None:
+    found = []
+    for shard in shards:
+        try:
+            sidecar = Sidecar.model_validate_json(texts[f"{shard}.json"])
+        except (KeyError, ValidationError):
+            return None
+        if sidecar.samples and sizes.get(f"{shard}.tar") != sidecar.bytes:
+            return None
+        found.append(sidecar)
+    return found

@@ -5,6 +5,7 @@ where neither the source nor the task's plugin is present. Reading is strict on 
 any honest way, or None. Every reader is bounded in time by the length of its input.
 """
 
+import functools
 import json
 import math
 import re
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.spelling import bare, plain
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Longer texts are no answer: what a model says besides its answer belongs outside the answer's tag.
+# Longer texts are no answer, unless the options are long: what a model says besides belongs outside the answer's tag.
 MAX_ANSWER_CHARS = 500
 
 
@@ -57,13 +59,29 @@ class Answer(BaseModel):
         """
         raise UsageError(f"answers of kind {self.kind!r} cannot be drawn at random: define draw, or leave that out")
 
+    def near(self, given: Self) -> str:
+        """In what way a wrong answer is nearly right, in a few words for a report, or "" where it is not.
+
+        It changes no score. A kind that has no part scores, or whose part scores come easily to a guesser, says what is
+        near otherwise. Fewer than half of all wrong answers should be near, or the word means nothing.
+        """
+        return "part of the score" if 0 < self.score(given) < 1 else ""
+
     def score_text(self, text: str) -> float:
         """The score of `text` as an answer: 0 where it cannot be read."""
-        text = text[: MAX_ANSWER_CHARS + 1].strip() if len(text) > MAX_ANSWER_CHARS else text.strip()
-        if not text or len(text) > MAX_ANSWER_CHARS:
-            return 0.0
-        given = self.parse(text)
+        given = self._read(text)
         return 0.0 if given is None else self.score(given)
+
+    def near_text(self, text: str) -> str:
+        """In what way `text` is nearly right, as `near` says it: "" where it cannot be read."""
+        given = self._read(text)
+        return "" if given is None else self.near(given)
+
+    def _read(self, text: str) -> Self | None:
+        text = text.strip()
+        if not text or (len(text) > MAX_ANSWER_CHARS and len(text) > MAX_ANSWER_CHARS + len(self.hint())):
+            return None
+        return self.parse(text)
 
     def to_json(self) -> str:
         """The answer as canonical JSON text, with its kind."""
@@ -75,18 +93,15 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-_DECORATION = " \t\r\n\"'`*$.,:;!()[]{}"
-
-
-def _plain(text: str) -> str:
-    """Text without case, surrounding quotes, brackets and markup, and with - and _ read as blanks."""
-    text = text.strip(_DECORATION).casefold().replace("-", " ").replace("_", " ")
-    return " ".join(text.split())
+@functools.lru_cache(maxsize=1024)
+def _by_plain(options: tuple[str, ...]) -> dict[str, str]:
+    """The options by what they say when case and marks do not matter."""
+    return {plain(option): option for option in options}
 
 
 def _check_distinct(options: tuple[str, ...]) -> None:
-    plain = [_plain(option) for option in options]
-    if len(plain) < 2 or len(set(plain)) != len(plain) or "" in plain:
+    named = _by_plain(options)
+    if len(options) < 2 or len(named) != len(options) or "" in named:
         raise ValueError(f"there must be two or more options, and they must differ in letters or digits: {options}")
 
 
@@ -114,12 +129,9 @@ class Choice(Answer):
         return self.value
 
     def parse(self, text: str) -> Self | None:
-        plain = _plain(text)
-        without_article = plain.removeprefix("the ")
-        for option in self.options:
-            if _plain(option) in (plain, without_article):
-                return self.model_copy(update={"value": option})
-        return None
+        named, said = _by_plain(self.options), plain(text)
+        option = named.get(said) or named.get(said.removeprefix("the "))
+        return None if option is None else self.model_copy(update={"value": option})
 
     def score(self, given: Self) -> float:
         return float(given.value == self.value)
@@ -137,8 +149,8 @@ class Choice(Answer):
 # Possessive: blanks that two parts could share would be tried in every division.
 _ANGLE = re.compile(
     r"(?P<degrees>[-+]?[0-9]{1,3}(?:\.[0-9]{1,6})?)\s*+"
-    r"(?:\\?(?:°|\^\s*+(?:\{\s*+)?\\circ\s*+\}?|deg\b\.?|degrees?\b)\s*+)?"
-    r"(?P<turn>counter[- ]?clockwise|anti[- ]?clockwise|ccw|clockwise|cw)?",
+    r"(?:(?:[°º˚]|(?:\^\s*+)?\\(?:circ|degree)\b|deg\b\.?|degrees?\b)\s*+)?"
+    r"(?:[,(]?\s*+(?P<turn>counter[- ]?clockwise|anti[- ]?clockwise|ccw|clockwise|cw))?",
     re.IGNORECASE,
 )
 
@@ -146,7 +158,7 @@ _ANGLE = re.compile(
 class Angle(Answer):
     """An angle in degrees, counter-clockwise, a multiple of `step` in [0, 360).
 
-    `90`, `90.0`, `90 degrees`, `-270` and `270 degrees clockwise` are the same answer. Exact by default; with
+    `90`, `90.0`, `90 degrees`, `-270` and `270° (clockwise)` are the same answer. Exact by default; with
     `partial` an answer d degrees off (the short way round the circle) scores 1 - d / 180, and a blind guess still no
     more than any other, since all multiples of the step are equally far on average.
     """
@@ -171,21 +183,30 @@ class Angle(Answer):
         return str(self.degrees)
 
     def parse(self, text: str) -> Self | None:
-        found = _ANGLE.fullmatch(text.strip(_DECORATION))
+        found = _ANGLE.fullmatch(bare(text))
         if found is None:
             return None
         degrees = float(found["degrees"])
-        turn = (found["turn"] or "").lower()
-        if turn in ("clockwise", "cw"):
+        if (found["turn"] or "").lower() in ("clockwise", "cw"):
+            if found["degrees"].startswith("-"):
+                return None  # it may mean either way round
             degrees = -degrees
         if abs(degrees) > 360 or degrees % self.step:
             return None
         return self.model_copy(update={"degrees": int(degrees % 360)})
 
     def score(self, given: Self) -> float:
-        apart = abs(given.degrees - self.degrees)
-        apart = min(apart, 360 - apart)
+        apart = self._apart(given)
         return 1 - apart / 180 if self.partial else float(apart == 0)
+
+    def near(self, given: Self) -> str:
+        """One step off, where there are six angles or more: of fewer, half the wrong ones are."""
+        return "one step off" if self.step <= 60 and self._apart(given) == self.step else ""
+
+    def _apart(self, given: Self) -> int:
+        """Degrees between the two, the short way round."""
+        apart = abs(given.degrees - self.degrees)
+        return min(apart, 360 - apart)
 
     def hint(self) -> str:
         if 360 // self.step <= 12:
@@ -200,7 +221,8 @@ class Angle(Answer):
         return self.model_copy(update={"degrees": self.step * int(rng.integers(360 // self.step))})
 
 
-_NUMBERS = re.compile(r"[0-9]{1,3}(?:(?:\s*+[,;]\s*+|\s++)[0-9]{1,3})+")
+# Numbers and what may stand between two of them: "3 1", "3, 1", "3-1", "3 -> 1", "3 and 1"; but no "3 -1".
+_NUMBERS = re.compile(r"[0-9]{1,3}(?:(?:-|\s*+(?:[,;|>→]|->)\s*+(?:and\s++)?|\s++(?:and\s++)?)[0-9]{1,3})+")
 
 
 class Permutation(Answer):
@@ -230,14 +252,14 @@ class Permutation(Answer):
         return " ".join(map(str, self.order))
 
     def parse(self, text: str) -> Self | None:
-        text = text.strip(_DECORATION)
-        count = len(self.order)
-        if count <= 9 and len(text) == count and text.isascii() and text.isdigit():
-            order = tuple(map(int, text))
+        text, count = bare(text), len(self.order)
+        if text.isascii() and text.replace(" ", "").isdigit():
+            numbers = list(text) if count <= 9 and len(text) == count and " " not in text else text.split()
         elif _NUMBERS.fullmatch(text):
-            order = tuple(int(number) for number in re.findall("[0-9]+", text))
+            numbers = re.findall("[0-9]+", text)
         else:
             return None
+        order = tuple(map(int, numbers))
         if len(order) != count or set(order) != set(self.order):
             return None
         return self.model_copy(update={"order": order})
@@ -247,6 +269,11 @@ class Permutation(Answer):
         if right == len(self.order):
             return 1.0
         return self.discount * right / len(self.order) if self.partial else 0.0
+
+    def near(self, given: Self) -> str:
+        """Two places swapped, of four or more: of fewer, half the wrong orders are."""
+        misplaced = sum(a != b for a, b in zip(self.order, given.order, strict=True))
+        return "two places swapped" if misplaced == 2 and len(self.order) >= 4 else ""
 
     def hint(self) -> str:
         count = len(self.order)
@@ -261,6 +288,16 @@ class Permutation(Answer):
 
     def draw(self, rng: "np.random.Generator") -> Self:
         return self.model_copy(update={"order": tuple(int(place) + 1 for place in rng.permutation(len(self.order)))})
+
+
+@functools.lru_cache(maxsize=1024)
+def _between(options: tuple[str, ...]) -> re.Pattern[str]:
+    """What separates options: commas, semicolons, line breaks, and blanks and "and" where no option holds them."""
+    separators = [r"[,;\n]"]
+    if not any(" " in name for name in _by_plain(options)):
+        separators.append(r"\s")
+    separators += [word for word in (r"\band\b", "&") if not any(re.search(word, o.casefold()) for o in options)]
+    return re.compile("|".join(separators), re.IGNORECASE)
 
 
 class Subset(Answer):
@@ -285,8 +322,8 @@ class Subset(Answer):
     @model_validator(mode="after")
     def _is_some_of_its_options(self) -> Self:
         _check_distinct(self.options)
-        if any("," in option or ";" in option for option in self.options):
-            raise ValueError(f"the options of a Subset hold no comma or semicolon, got {self.options}")
+        if any(mark in option for option in self.options for mark in ",;\n"):
+            raise ValueError(f"the options of a Subset hold no comma, semicolon or line break, got {self.options}")
         if not set(self.chosen) <= set(self.options) or len(set(self.chosen)) != len(self.chosen):
             raise ValueError(f"{self.chosen} is no subset of the options {self.options}")
         if not 0 < len(self.chosen) < len(self.options):
@@ -297,15 +334,21 @@ class Subset(Answer):
         return ", ".join(self.chosen)
 
     def parse(self, text: str) -> Self | None:
-        named = {_plain(option): option for option in self.options}
-        between = r"[,;\n]|\band\b" if any(" " in name for name in named) else r"[,;\s]|\band\b"
-        pieces = [plain for piece in re.split(between, text) if (plain := _plain(piece))]
+        named = _by_plain(self.options)
+        pieces = [said for piece in _between(self.options).split(bare(text)) if (said := plain(piece))]
         if not pieces or len(set(pieces)) != len(pieces) or not named.keys() >= set(pieces):
             return None
         return self.model_copy(update={"chosen": tuple(option for name, option in named.items() if name in pieces)})
 
     def score(self, given: Self) -> float:
         return self._credit(len(set(given.chosen) & set(self.chosen)), len(given.chosen))
+
+    def near(self, given: Self) -> str:
+        """One option too many or too few, of four or more."""
+        missing, wrong = set(self.chosen) - set(given.chosen), set(given.chosen) - set(self.chosen)
+        if len(self.options) < 4 or len(missing) + len(wrong) != 1:
+            return ""
+        return "one option missing" if missing else "one option too many"
 
     def _credit(self, hits: int, named: int) -> float:
         right = len(self.chosen)
@@ -349,5 +392,5 @@ def load_answer(text: str, extra_types: Iterable[type[Answer]] = ()) -> Answer:
         answer_type = types[fields.pop("kind")]
         # Not the constructor, whose arguments are each type's own, but the validator behind it.
         return answer_type.model_validate(fields)
-    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
         raise UsageError(f"not a recorded answer ({', '.join(sorted(types))}): {text[:200]!r} ({error})") from error

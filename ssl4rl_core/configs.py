@@ -1,6 +1,7 @@
 """A task with its settings, as users name it: `NAME[:LEVEL][?param=value&...]`."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args, get_origin
@@ -8,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
+from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.tasks import Params, Task
 
@@ -32,6 +34,17 @@ class TaskConfig:
     def name(self) -> str:
         return f"{self.task.name}-{self.level}"
 
+    # Kept, because every sample asks for them.
+    @functools.cached_property
+    def params_json(self) -> str:
+        """The params as canonical JSON."""
+        return canonical_json(self.params.model_dump(mode="json"))
+
+    @functools.cached_property
+    def chance(self) -> float | None:
+        """`Task.chance` of these params."""
+        return self.task.chance(self.params)
+
     def describe(self) -> dict[str, Any]:
         """What makes its samples what they are, as JSON values."""
         return {
@@ -40,7 +53,7 @@ class TaskConfig:
             "version": self.task.version,
             "level": self.level,
             "params": self.params.model_dump(mode="json"),
-            "chance": self.task.chance(self.params),
+            "chance": self.chance,
         }
 
 
@@ -118,6 +131,11 @@ def _given(params_type: type[Params], param: str, text: str) -> object:
 
 def _slug(value: object) -> str:
     return "".join(c if c.isalnum() else "-" for c in str(value).lower())
+
+
+def is_close(name: str, known: Iterable[str]) -> bool:
+    """Whether an unknown name is likely a known one misspelt."""
+    return bool(difflib.get_close_matches(name, list(known), n=1))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

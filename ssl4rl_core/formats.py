@@ -4,6 +4,7 @@ A format is added at training or evaluation time, so one dataset serves all of t
 text, or None when the format is broken: two answers, an answer outside its tag, a tag inside the thinking.
 """
 
+import re
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -28,13 +29,22 @@ class ResponseFormat(ABC):
         """A completion in this format that gives `answer`."""
 
 
-def _between(completion: str, opening: str, closing: str) -> str | None:
-    """What stands between the two tags, each of which opens or closes the text, and occurs once."""
-    if completion.count(opening) != 1 or completion.count(closing) != 1:
+_TAG = re.compile("</?(?:think|answer)>")
+
+
+def _holds_tag(text: str, start: int = 0) -> bool:
+    # Plain searches are many times faster than the pattern, and nearly always enough.
+    if text.find("<", start) < 0 or (text.find("think>", start) < 0 and text.find("answer>", start) < 0):
+        return False
+    return _TAG.search(text, start) is not None
+
+
+def _answer_block(text: str) -> str | None:
+    """What stands between `<answer>` and `</answer>`, which open and close the text, with no tag between them."""
+    if not (text.startswith("<answer>") and text.endswith("</answer>")):
         return None
-    if not (completion.startswith(opening) and completion.endswith(closing)):
-        return None
-    return completion[len(opening) : -len(closing)]
+    answer = text[len("<answer>") : -len("</answer>")]
+    return None if _holds_tag(answer) else answer
 
 
 class ThinkAnswer(ResponseFormat):
@@ -49,12 +59,11 @@ class ThinkAnswer(ResponseFormat):
         )
 
     def extract(self, completion: str) -> str | None:
-        thinking, mark, answer = completion.strip().partition("</think>")
-        if not mark or not thinking.startswith("<think>") or "<think>" in thinking[1:]:
+        # From the end, where the answer is: a second mark is then found as a tag inside the thinking.
+        thinking, mark, answer = completion.strip().rpartition("</think>")
+        if not mark or not thinking.startswith("<think>") or _holds_tag(thinking, len("<think>")):
             return None
-        if "<answer>" in thinking or "</answer>" in thinking or "think>" in answer:
-            return None
-        return _between(answer.strip(), "<answer>", "</answer>")
+        return _answer_block(answer.strip())
 
     def wrap(self, answer: str, thinking: str = "") -> str:
         return f"<think>{thinking}</think>\n<answer>{answer}</answer>"
@@ -69,10 +78,14 @@ class AnswerOnly(ResponseFormat):
         return f"Give only the final answer, {hint}, inside <answer> </answer>."
 
     def extract(self, completion: str) -> str | None:
-        return _between(completion.strip(), "<answer>", "</answer>")
+        return _answer_block(completion.strip())
 
     def wrap(self, answer: str, thinking: str = "") -> str:
         return f"<answer>{answer}</answer>"
+
+
+# Up to the brace that closes the box; the commands of an answer, as in \boxed{90^{\circ}}, have braces of their own.
+_IN_BOX = re.compile(r"((?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+)\}")
 
 
 class Boxed(ResponseFormat):
@@ -84,11 +97,14 @@ class Boxed(ResponseFormat):
         return f"Reason step by step, then give only the final answer, {hint}, inside \\boxed{{}}."
 
     def extract(self, completion: str) -> str | None:
-        _, mark, rest = completion.partition("\\boxed{")
-        answer, closing, after = rest.partition("}")
-        if not mark or not closing or "{" in answer or after.strip(" \t\r\n$.*\\])}"):
+        # From the end, where the answer is: a box in the thinking is then found as a second one.
+        before, mark, rest = completion.rpartition("\\boxed{")
+        if not mark or ("\\" in before and mark in before):  # a search for one character is many times faster
             return None
-        return answer
+        boxed = _IN_BOX.match(rest)
+        if boxed is None or rest[boxed.end() :].strip(" \t\r\n$.*\\])}"):
+            return None
+        return boxed[1]
 
     def wrap(self, answer: str, thinking: str = "") -> str:
         return f"{thinking}\\boxed{{{answer}}}"

@@ -15,6 +15,8 @@ from ssl4rl_core.samples import Split
 from ssl4rl_core.sources import Source, Splitter, View
 
 _FRACTION_DIGITS = 3
+# A network of fewer nodes has too few to choose among.
+_SMALL = 8
 
 
 class Strings(Sequence[str]):
@@ -234,6 +236,22 @@ class Graph:
         """How many edges each relation has."""
         return np.bincount(self.edges[:, 2], minlength=len(self.relations))
 
+    @functools.cached_property
+    def network(self) -> np.ndarray:
+        """A number for each node, equal for those that edges join, over however many; 0 for all of small networks."""
+        label = np.arange(len(self))
+        ends = self.edges[:, :2]
+        while True:
+            lowest = label[ends].min(axis=1)
+            joined = label.copy()
+            np.minimum.at(joined, ends.reshape(-1), lowest.repeat(2))
+            joined = joined[joined]
+            if np.array_equal(joined, label):
+                break
+            label = joined
+        sizes = np.bincount(label, minlength=len(self))
+        return np.where(sizes[label] < _SMALL, 0, label + 1)
+
     def digest(self) -> str:
         """A hash of all it holds, the same on every machine."""
         whole = hashlib.blake2b(digest_size=16)
@@ -317,21 +335,40 @@ class GraphView(View):
         return np.array([n for n in np.flatnonzero(self._own_nodes).tolist() if self.has_text(n)], dtype=np.int64)
 
     @functools.cached_property
-    def _by_degree(self) -> tuple[np.ndarray, np.ndarray]:
-        order = np.argsort(self._degrees, kind="stable")
+    def _by_degree(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Nodes by network and degree, their degrees, and where each stands."""
+        order = np.lexsort((self._degrees, self.graph.network))
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
-        return order, rank
+        return order, self._degrees[order], rank
+
+    @functools.cached_property
+    def _networks(self) -> np.ndarray:
+        """Where each network begins in the order of `_by_degree`, by its number; and one more, where the last ends."""
+        counts = np.bincount(self.graph.network)
+        return np.concatenate([[0], np.cumsum(counts)])
 
     def of_like_degree(self, node: int, rng: np.random.Generator, reach: int = 32) -> int:
-        """A node, drawn among those of the same degree, or where they are few, the `reach` next ones either way."""
-        order, rank = self._by_degree
-        degree, place = self._degrees[node], int(rank[node])
-        first = int(np.searchsorted(self._degrees, degree, sorter=order))
-        last = int(np.searchsorted(self._degrees, degree, side="right", sorter=order))
+        """A node of the same network, drawn among those of the same degree, or where they are few, the `reach` next
+        ones either way. One of another network might be told by its text.
+        """
+        order, degrees, rank = self._by_degree
+        network, place = int(self.graph.network[node]), int(rank[node])
+        begin, end = self._networks[network : network + 2].tolist()
+        first = begin + int(np.searchsorted(degrees[begin:end], self._degrees[node]))
+        last = begin + int(np.searchsorted(degrees[begin:end], self._degrees[node], side="right"))
         if last - first < reach:
-            first, last = max(0, place - reach), min(len(order), place + reach + 1)
+            first, last = max(begin, place - reach), min(end, place + reach + 1)
         return int(order[rng.integers(first, last)])
+
+    def walk(self, node: int, steps: int, rng: np.random.Generator) -> int:
+        """Where a random walk over edges that may be seen ends; an even number of steps stays on a bipartite side."""
+        for _ in range(steps):
+            others, _ = self.arcs(node)
+            if not len(others):
+                break
+            node = int(others[rng.integers(len(others))])
+        return node
 
     @functools.cached_property
     def _by_relation(self) -> tuple[np.ndarray, np.ndarray]:

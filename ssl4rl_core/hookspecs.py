@@ -7,6 +7,7 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
+    from ssl4rl_core.exporters import Exporter
     from ssl4rl_core.formats import ResponseFormat
     from ssl4rl_core.sources import Source
     from ssl4rl_core.tasks import Task
@@ -28,6 +29,11 @@ def ssl4rl_sources() -> "list[type[Source]]":  # pyright: ignore[reportReturnTyp
 @hookspec
 def ssl4rl_formats() -> "list[type[ResponseFormat]]":  # pyright: ignore[reportReturnType]
     """Response formats to register."""
+
+
+@hookspec
+def ssl4rl_exporters() -> "list[type[Exporter]]":  # pyright: ignore[reportReturnType]
+    """Exporter classes to register, each under its `name`."""
 
 
 @hookspec

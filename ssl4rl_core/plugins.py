@@ -21,8 +21,9 @@ import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 
 from ssl4rl_core import hookspecs
-from ssl4rl_core.configs import suggestion
+from ssl4rl_core.configs import is_close, suggestion
 from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Task
@@ -46,17 +47,19 @@ class Plugin:
 
 
 class Registry:
-    """All tasks, sources and formats at hand, by name, and the plugins that brought them."""
+    """All tasks, sources, formats and exporters at hand, by name, and the plugins that brought them."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task] = {}
         self.sources: dict[str, type[Source]] = {}
         self.formats: dict[str, ResponseFormat] = {}
+        self.exporters: dict[str, Exporter] = {}
         self.plugins: list[Plugin] = []
         self.files: list[str] = []
         """Unpackaged plugins, as given to `load_file`; worker processes load them again."""
         self._commands: list[tuple[Plugin, pluggy.PluginManager]] = []
         self._origin: dict[tuple[str, str], str] = {}
+        self._known: dict[str, dict[str, Any]] = {}
 
     def task(self, name: str) -> Task:
         """The task of this name.
@@ -65,11 +68,16 @@ class Registry:
             UsageError: there is none; the message says how to get it.
         """
         hint = f"; pip install ssl4rl-task-{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
-        return _find(self.tasks, "task", name, hint)
+        # A misspelt name is nothing to install: anybody may own that name on a package index.
+        return _find(self.tasks, "task", name, "" if is_close(name, self.tasks) else hint)
 
     def format(self, name: str) -> ResponseFormat:
         """The response format of this name, or UsageError."""
         return _find(self.formats, "format", name)
+
+    def exporter(self, name: str) -> Exporter:
+        """The exporter of this name, or UsageError."""
+        return _find(self.exporters, "exporter", name)
 
     def source(self, spec: str) -> Source:
         """Open the source that `kind:where?option=value` names, or UsageError."""
@@ -82,8 +90,23 @@ class Registry:
         options = dict(parse_qsl(query, keep_blank_values=True))
         return _find(self.sources, "source", scheme).open(where, **options)
 
+    def load(self, entry_point: importlib.metadata.EntryPoint) -> Plugin:
+        """Import a plugin and take in what it brings; a failure is kept in its `error`."""
+        plugin = found_plugin(entry_point)
+        try:
+            with _guarded():
+                if entry_point.dist:
+                    _check_core_version(entry_point.dist)
+                module = entry_point.load()
+        except _PluginFailure as failure:
+            plugin.error = str(failure)
+            self.plugins.append(plugin)
+        else:
+            self.add_module(module, plugin)
+        return plugin
+
     def add_module(self, module: ModuleType | object, plugin: Plugin) -> None:
-        """Take in what a module's hooks bring; a failure is kept in `plugin.error`."""
+        """Take in what a module's hooks bring, all of it or nothing; a failure is kept in `plugin.error`."""
         self.plugins.append(plugin)
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(hookspecs)
@@ -101,8 +124,12 @@ class Registry:
                 for response_format in _flat(manager.hook.ssl4rl_formats()):
                     _check_class(response_format, ResponseFormat, "ssl4rl_formats")
                     self._add(self.formats, "format", response_format.name, response_format(), plugin)
+                for exporter in _flat(manager.hook.ssl4rl_exporters()):
+                    _check_class(exporter, Exporter, "ssl4rl_exporters")
+                    self._add(self.exporters, "exporter", exporter.name, exporter(), plugin)
         except _PluginFailure as failure:
             plugin.error = str(failure)
+            self._forget(plugin)
         self._commands.append((plugin, manager))
 
     def add_task(self, task: type[Task], plugin: Plugin) -> None:
@@ -128,8 +155,16 @@ class Registry:
         if name in known:
             raise Ssl4rlError(f"{what} {name!r} is already registered by {self._origin[what, name]}")
         known[name] = value
+        self._known[what] = known
         self._origin[what, name] = plugin.distribution
         plugin.provides.append(f"{what} {name}")
+
+    def _forget(self, plugin: Plugin) -> None:
+        """Take back what a plugin brought before it failed: half a plugin is worse than none."""
+        for provided in plugin.provides:
+            what, _, name = provided.partition(" ")
+            del self._known[what][name], self._origin[what, name]
+        plugin.provides.clear()
 
     def origin(self, what: str, name: str) -> str:
         """The distribution that brought e.g. ("task", "rotation")."""
@@ -140,24 +175,21 @@ class Registry:
 def registry() -> Registry:
     """The registry of this process, filled from installed plugins at the first call."""
     found = Registry()
-    only = {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
-    entry_points = importlib.metadata.entry_points(group=GROUP)
-    for entry_point in sorted(entry_points, key=_built_in_first):
-        distribution = _distribution(entry_point)
-        if only and distribution not in only and distribution != CORE:
-            continue
-        plugin = Plugin(entry_point.name, distribution, _metadata(entry_point, "Version"))
-        try:
-            with _guarded():
-                if entry_point.dist:
-                    _check_core_version(entry_point.dist)
-                module = entry_point.load()
-        except _PluginFailure as failure:
-            plugin.error = str(failure)
-            found.plugins.append(plugin)
-            continue
-        found.add_module(module, plugin)
+    for entry_point in chosen_entry_points():
+        found.load(entry_point)
     return found
+
+
+def chosen_entry_points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points to load, built-in ones first: all of the group, or those that `SSL4RL_PLUGINS` names."""
+    only = {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
+    entry_points = sorted(importlib.metadata.entry_points(group=GROUP), key=_built_in_first)
+    return [each for each in entry_points if not only or _distribution(each) in only | {CORE}]
+
+
+def found_plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
+    """The plugin behind an entry point, not loaded."""
+    return Plugin(entry_point.name, _distribution(entry_point), _metadata(entry_point, "Version"))
 
 
 def register(task: type[Task]) -> None:

@@ -11,7 +11,7 @@ from ssl4rl_core.answers import BUILT_IN, canonical_json
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import TaskError
 from ssl4rl_core.samples import ImageItem, Item, Record, Sample
-from ssl4rl_core.tasks import Draft, ImageParams, Params, Skip, Task
+from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
 
 if TYPE_CHECKING:
     from ssl4rl_core.sources import View
@@ -21,8 +21,8 @@ IMAGE_MARK = "<image>"
 
 def sample_rng(seed: int, config: TaskConfig, item_id: str, variant: int) -> np.random.Generator:
     """The generator a sample draws from: a function of what names the sample, and of nothing else."""
-    params = config.params.model_dump(mode="json")
-    key = canonical_json([seed, config.task.name, config.task.version, params, item_id, variant])
+    task, item = config.task, canonical_json(item_id)
+    key = f'[{seed},"{task.name}",{task.version},{config.params_json},{item},{variant}]'
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
@@ -40,7 +40,7 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     try:
         draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
         parts = fill(task.template(params), {**params.model_dump(), **draft.fields}, len(draft.images))
-        chance = _chance(task, draft, params)
+        chance = _chance(config, draft)
     except Skip:
         raise
     except Exception as error:
@@ -56,7 +56,7 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         parts=canonical_json(parts),
         answer=_recorded(task, draft),
         answer_text=draft.answer.text(),
-        params=canonical_json(params.model_dump(mode="json")),
+        params=config.params_json,
         chance=chance,
         variant=variant,
         item=item.id,
@@ -95,8 +95,8 @@ def fill(template: str, values: Mapping[str, object], images: int) -> list[dict[
     return parts
 
 
-def _chance(task: Task, draft: Draft, params: Params) -> float:
-    chance = draft.chance if draft.chance is not None else task.chance(params)
+def _chance(config: TaskConfig, draft: Draft) -> float:
+    chance = draft.chance if draft.chance is not None else config.chance
     if chance is None:
         raise ValueError("neither the task nor its draft states a chance")
     return float(chance)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +31,22 @@ class ImageItem(Item):
     kind = "image"
     domain = "image"
     image: "Image"
+
+
+@dataclass(frozen=True)
+class QuestionItem(ImageItem):
+    """A question of a benchmark about a picture, with options to choose from: for downstream tasks, never a reward."""
+
+    kind = "question"
+    question: str
+    options: tuple[str, ...]
+    """Two or more, in the benchmark's own order."""
+    answer: int
+    """The place of the right one among `options`, from 0."""
+    hint: str = ""
+    """What the benchmark tells besides, empty where it tells nothing."""
+    category: str = ""
+    """What the benchmark says that the question is about, empty where it does not."""
 
 
 @dataclass(frozen=True)
@@ -111,5 +127,16 @@ class SampleSet(Protocol):
 
         Raises:
             Skip: the item behind this number cannot become a question (rendered on the fly only).
+        """
+        ...
+
+
+@runtime_checkable
+class BalancedSet(Protocol):
+    """A sample set that may have been balanced: each answer at most once an item."""
+
+    def balanced(self, config: str, split: Split, index: int) -> range:
+        """The numbers of the samples that belong together with sample `index`: of its item where the set is balanced,
+        and it alone elsewhere.
         """
         ...

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from ssl4rl_core.samples import Item, Split
-from ssl4rl_core.tasks import Skip
+from ssl4rl_core.tasks import Skip, SourceChanged
 
 
 class Entry(NamedTuple):
@@ -34,6 +34,10 @@ class Index(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, position: int, /) -> Entry: ...
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All entries by position, at less cost than one by one."""
+        ...
 
     def neighbours(self, position: int, /) -> Sequence[int]:
         """Positions of the entries kept in the same place (the same folder), itself included."""
@@ -61,6 +65,8 @@ class Source(ABC):
     example: ClassVar[str]
     """A spec as a user would write it, for listings and error messages."""
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    streamed: ClassVar[bool] = False
+    """Reading an item out of order is dear: only tasks that need nothing but their item are served."""
     name: str
     """The spec as it may be published: without absolute paths."""
     license: str = ""
@@ -84,6 +90,7 @@ class Source(ABC):
         """Read one item. A picture's longer side is brought to `max_side` pixels where it is longer.
 
         Raises:
+            SourceChanged: the item is gone, or another one than the fingerprint vouches for.
             Skip: the item cannot be used (unreadable, too large, empty); the reason is counted.
         """
 
@@ -126,6 +133,8 @@ class View:
                 continue
             try:
                 return self.source.load(self.kind, entry, max_side=self._max_side)
+            except SourceChanged:
+                raise  # to pass it over would be to ask another question than the one planned
             except Skip:
                 continue
         raise Skip("no other item in its split")

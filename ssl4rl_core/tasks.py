@@ -24,6 +24,10 @@ class Skip(Exception):
     """This item cannot become a question; the reason is counted, so keep it free of names and numbers of the item."""
 
 
+class SourceChanged(Skip):
+    """An item is no longer what the source's fingerprint vouches for. A build stops there, unless told to count it."""
+
+
 class Params(BaseModel):
     """The settings of a task: immutable, validated, JSON. Every field has a default and a description."""
 

@@ -2,10 +2,11 @@
 
 import functools
 import json
+import math
 from typing import NamedTuple, Protocol
 
 from ssl4rl_core.answers import Answer, load_answer
-from ssl4rl_core.errors import UsageError
+from ssl4rl_core.errors import TaskError, UsageError
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.samples import Record
 from ssl4rl_core.tasks import Task
@@ -36,13 +37,34 @@ def verify(
 
     Raises:
         UsageError: the task scores by code of its own, and that is not installed or of another version.
+        TaskError: that code gave no number.
     """
     given = response_format.extract(prefill + completion)
     if given is None:
         return Verdict(0.0, False, None)
     answer, task = truth(record, registry)
-    score = answer.score_text(given) if task is None else task.verify(answer, given)
-    return Verdict(min(max(float(score), 0.0), 1.0), True, given)
+    score = float(answer.score_text(given) if task is None else task.verify(answer, given))
+    if math.isnan(score):
+        raise TaskError(f"task {record.task} scores {given[:80]!r} as not a number")
+    return Verdict(min(max(score, 0.0), 1.0), True, given)
+
+
+def near_miss(record: Record, verdict: Verdict, registry: HasTasks) -> str:
+    """In what way a wrong answer is nearly right, as `Answer.near` says it, or "".
+
+    Raises:
+        UsageError: as `verify` does.
+        TaskError: an answer type of the task's own failed.
+    """
+    if verdict.given is None or verdict.score >= 1:
+        return ""
+    answer, task = truth(record, registry)
+    if task is not None and type(task).verify is not Task.verify:  # which may read and score otherwise
+        return "part of the score" if verdict.score > 0 else ""
+    try:
+        return answer.near_text(verdict.given)
+    except Exception as error:
+        raise TaskError(f"task {record.task} failed to compare {verdict.given[:80]!r}: {error!r}") from error
 
 
 def truth(record: Record, registry: HasTasks) -> tuple[Answer, Task | None]:
@@ -63,10 +85,12 @@ def truth(record: Record, registry: HasTasks) -> tuple[Answer, Task | None]:
 @functools.lru_cache(maxsize=4096)
 def _recorded(text: str) -> tuple[str, str]:
     """The task whose own code scores this answer, or "", and the answer without that mark."""
+    if '"verifier":' not in text:  # inside a string of JSON, the quotes would be escaped
+        return "", text
     try:
         fields = json.loads(text)
         return str(fields.pop("verifier", "")), json.dumps(fields)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(f"not a recorded answer: {text[:200]!r}") from error
 
 

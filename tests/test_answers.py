@@ -36,7 +36,8 @@ def test_an_angle_in_any_honest_spelling(text):
 @pytest.mark.parametrize(
     "text",
     ["", " ", "0 90 180 270", "90, 180", "90 or 180", "90/180", "９０", "٩٠", "nan", "inf", "1e400", "9e1", "45",
-     "90.5", "450", "ninety", "90 90", "90%", "90\x00", "<90>", "90 radians", "not 90", "--90", "0x5a", "9" * 10_000],
+     "90.5", "450", "ninety", "90 90", "90%", "90\x00", "<90>", "90 radians", "not 90", "--90", "0x5a", "9" * 10_000,
+     ".90", "-90 clockwise", "-270 cw", "90" + " " * 600 + "180", "{90}{180}", "\\boxed{9}\\boxed{0}", "⁹⁰"],
 )  # fmt: skip
 def test_what_is_no_angle_scores_nothing(text):
     assert Angle(90, step=90).score_text(text) == 0.0
@@ -66,13 +67,48 @@ def test_what_names_no_single_option_scores_nothing(text):
     assert Choice("top-left", QUADRANTS).score_text(text) == 0.0
 
 
+def test_an_option_with_an_article_is_not_the_one_without():
+    options = ["sea", "the sea", "river"]
+    assert Choice("the sea", options).score_text("the sea") == Choice("sea", options).score_text("Sea") == 1.0
+    assert Choice("sea", options).score_text("the sea") == 0.0
+    assert Choice("river", options).score_text("the river") == 1.0
+
+
+def test_an_answer_may_be_as_long_as_its_options():
+    options = ["a" * 900, "b" * 900]
+    assert Choice(options[0], options).score_text(options[0]) == 1.0
+    assert Choice(options[0], options).score_text(" ".join(options * 2)) == 0.0
+    assert Choice("yes", ["yes", "no"]).score_text("yes" + "!" * 1000) == 0.0
+
+
+def test_letters_and_accents_count_however_they_are_composed():
+    assert Choice("cafe\u0301", ["cafe\u0301", "bar"]).score_text("caf\u00e9") == 1.0
+    assert Choice("cafe\u0301", ["cafe\u0301", "bar"]).score_text("cafe") == 0.0
+    with pytest.raises(ValueError, match="differ"):
+        Choice("bar", ["cafe\u0301", "caf\u00e9", "bar"])
+
+
 @pytest.mark.parametrize("text", ["3 1 4 2", "3, 1, 4, 2", "[3,1,4,2]", "(3 1 4 2)", "3142", "3;1;4;2", " 3\n1\n4\n2 "])
 def test_a_permutation_in_any_honest_spelling(text):
     assert Permutation([3, 1, 4, 2]).score_text(text) == 1.0
 
 
 @pytest.mark.parametrize(
-    "text", ["3 1 4", "3 1 4 2 3 1 4 2", "1 1 1 1", "3 3 3 3", "0 1 2 3", "3 1 4 2.0", "３１４２", "3142 1"]
+    "text",
+    [
+        "3 1 4",
+        "3 1 4 2 3 1 4 2",
+        "1 1 1 1",
+        "3 3 3 3",
+        "0 1 2 3",
+        "3 1 4 2.0",
+        "３１４２",
+        "3142 1",
+        "3 -1 4 2",
+        "-3 1 4 2",
+        "3 or 1 4 2",
+        "3 1 4 2 -> 1",
+    ],
 )
 def test_only_a_whole_permutation_earns_partial_credit(text):
     assert Permutation([3, 1, 4, 2], partial=True).score_text(text) == 0.0
@@ -143,3 +179,13 @@ def test_an_answer_that_could_not_be_given_is_refused(make):
 def test_json_that_is_no_answer_is_refused_in_one_line(text):
     with pytest.raises(UsageError, match="not a recorded answer"):
         load_answer(text)
+
+
+def test_digits_with_some_blanks_between_them_are_no_permutation():
+    assert Permutation([1, 3, 4, 2]).score_text("1 34") == 0
+    assert Permutation([1, 3, 4, 2]).score_text("1342") == 1
+
+
+def test_an_answer_nested_without_end_is_refused_in_words():
+    with pytest.raises(UsageError, match="not a recorded answer"):
+        load_answer("[" * 100_000)

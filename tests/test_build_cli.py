@@ -1,6 +1,7 @@
 """`ssl4rl build` and `ssl4rl inspect` as a user types them."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def test_build_then_inspect(tmp_path, capsys):
     assert shown["samples"][0]["answer"] in ("0", "90", "180", "270") and len(shown["samples"][0]["pictures"]) == 2
     assert run(["inspect", str(tmp_path), "--show", "1"]) == 0
     assert "The second picture" in capsys.readouterr().out
-    assert "license: CC0-1.0" in (tmp_path / "README.md").read_text()
+    assert "license: cc0-1.0" in (tmp_path / "README.md").read_text()
 
 
 def test_another_command_into_the_same_folder_says_what_differs(tmp_path, capsys):
@@ -64,13 +65,19 @@ def test_help_shows_an_example_and_what_balance_means(capsys):
     assert "ssl4rl build --task rotation" in said and "each angle once" in said
 
 
-def test_an_interrupt_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    def interrupted(*arguments: object, **options: object) -> None:
+def test_an_interrupt_says_how_far_it_came_and_what_to_run(tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_builders.build", interrupted)
-    assert run([*BUILD, str(tmp_path)]) == 130
-    assert f"run the same command again to finish what is missing in {tmp_path}" in capsys.readouterr().err
+    monkeypatch.setattr("data_builders.units.Worker.do", interrupted)
+    out = tmp_path / "my photos"
+    assert run([*BUILD, str(out)]) == 130
+    said = capsys.readouterr().err
+    assert f"interrupted: 0 of 1 units of work are done in {out}; run the same command again" in said
+    command = shlex.split(said.splitlines()[-1])
+    assert command == ["ssl4rl", *BUILD, str(out)]
+    monkeypatch.undo()
+    assert run(command[1:]) == 0
 
 
 def test_nothing_heavy_is_loaded_to_build(tmp_path):

@@ -1,16 +1,22 @@
 """Accuracy with honest intervals, and the scoring of completions that others made."""
 
 import json
+from collections import Counter
 
 import pytest
+from PIL import Image
 
+from data_builders.builder import build
+from data_builders.live import LiveSamples
+from data_builders.reader import BuiltSamples
 from ssl4rl_core.answers import Angle
 from ssl4rl_core.cli import run as cli
 from ssl4rl_core.formats import AnswerOnly
-from ssl4rl_core.plugins import Registry
+from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.evaluate import Evaluator, Scored, summary
+from ssl4rl_core.testing.memory import synthetic_picture
+from ssl4rl_core.training.evaluate import Evaluator, Scored, chosen, summary
 from ssl4rl_core.training.intervals import interval, wilson
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.score import score, score_rows
@@ -99,6 +105,7 @@ def test_summary():
     assert (result.task, result.level, result.model, result.stage) == ("turn", "easy", "m", "end")
     assert (result.n, result.accuracy, result.chance, result.format_rate) == (4, 0.5, 0.25, 0.75)
     assert (result.low, result.high) == wilson(0.5, 4)
+    assert (result.outcomes["right"], result.outcomes["format"], sum(result.outcomes.values())) == (2, 1, 4)
 
 
 def test_a_limit_is_a_fixed_choice_all_over_the_split():
@@ -110,6 +117,44 @@ def test_a_limit_is_a_fixed_choice_all_over_the_split():
     assert chosen[0] < 150 and chosen[-1] > 850
     whole = Evaluator(prompter=None, judge=None)  # pyright: ignore[reportArgumentType]
     assert whole.indices(samples, "turn-easy") == list(range(1000))
+
+
+def test_a_limit_takes_whole_items_where_samples_are_balanced(tmp_path):
+    """Of four answers to each item, a part of an item would have one more often than another."""
+    if "rotation" not in registry().tasks:
+        pytest.skip("needs the plugin ssl4rl-task-rotation")
+    pictures = tmp_path / "photos"
+    pictures.mkdir()
+    for number in range(12):
+        synthetic_picture(number, 60, 60).save(pictures / f"{number}.png")
+    options: dict = {"variants": 4, "balance": True, "test_fraction": 0.5}
+    live = LiveSamples(f"folder:{pictures}", ["rotation:easy"], **options)
+    build(["rotation:easy"], f"folder:{pictures}", tmp_path / "build", **options)
+    for samples in (live, BuiltSamples(tmp_path / "build")):
+        for limit in (1, 4, 6, 8, 11):
+            numbers = chosen(samples, "rotation-easy", "test", limit)
+            records = [samples.sample("rotation-easy", "test", number).record for number in numbers]
+            assert len(records) == max(limit // 4, 1) * 4
+            assert len({Counter(r.answer_text for r in records)[answer] for answer in ("0", "90", "180", "270")}) == 1
+            assert numbers == sorted(set(numbers))
+    single = LiveSamples(f"folder:{pictures}", ["rotation:easy"], variants=4, test_fraction=0.5)
+    assert len(chosen(single, "rotation-easy", "test", 6)) == 6
+
+
+def test_scoring_decodes_no_picture(tmp_path, monkeypatch):
+    if "rotation" not in registry().tasks:
+        pytest.skip("needs the plugin ssl4rl-task-rotation")
+    (pictures := tmp_path / "photos").mkdir()
+    for number in range(4):
+        synthetic_picture(number, 60, 60).save(pictures / f"{number}.png")
+    build(["rotation:easy"], f"folder:{pictures}", tmp_path / "build", test_fraction=0.5)
+    samples = BuiltSamples(tmp_path / "build")
+    record = samples.sample("rotation-easy", "train", 0).record
+    line = {"completion": f"<answer>{record.answer_text}</answer>", "config": "rotation-easy", "item": record.item}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(line))
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("a picture was opened"))
+    scores = score(tmp_path / "lines.jsonl", Judge(AnswerOnly(), registry()), samples)
+    assert [each.scored.verdict.score for each in scores.lines] == [1.0]
 
 
 @pytest.fixture

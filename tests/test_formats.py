@@ -38,6 +38,9 @@ def test_a_format_reads_back_what_it_wraps(response_format):
         "</think><think><answer>90</answer>",
         "<answer>90</answer><think>a</think>",
         "<answer>90</answer><think>a</think><answer>90</answer>",
+        "<think>a</think>b</think><answer>90</answer>",
+        "<think>a < b</think><answer><think>90</answer>",
+        "<THINK>a</THINK><ANSWER>90</ANSWER>",
     ],
 )
 def test_think_answer_refuses_a_broken_format(completion):
@@ -56,6 +59,24 @@ def test_think_answer_allows_blanks_between_its_blocks(completion):
                                         "<answer><answer>90</answer></answer>", "</answer>90<answer>"])  # fmt: skip
 def test_answer_only_refuses_a_broken_format(completion):
     assert ONLY.extract(completion) is None
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["\\boxed{9{0}", "\\boxed{{{{90}}}}", "\\boxed{0} so \\boxed{\\text{90}}", "\\boxed{90}{0}", "boxed{90}"],
+)
+def test_boxed_refuses_braces_that_do_not_close_it(completion):
+    assert BOXED.extract(completion) is None
+
+
+def test_boxed_reads_past_the_braces_of_an_answer():
+    assert BOXED.extract("so $\\boxed{90^{\\circ}}$") == "90^{\\circ}"
+    assert BOXED.extract("\\frac{1}{2} < 1, hence \\boxed{\\text{top-left}}.") == "\\text{top-left}"
+
+
+def test_thinking_may_hold_comparisons_and_words_of_the_tags():
+    thinking = "if a < b, rethink> and the answer> is clear"
+    assert THINK.extract(THINK.wrap("90", thinking)) == "90"
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,19 @@ def test_like_degree_means_the_same_degree_where_enough_nodes_have_it():
     assert 0 in {given.of_like_degree(0, rng) for _ in range(300)}
 
 
+def test_nodes_of_like_degree_are_of_the_same_network_and_small_ones_are_one():
+    rings = [(first + n, first + (n + 1) % 10, 0) for first in (0, 10) for n in range(10)]
+    given, rng = view(source([*rings, (20, 21, 0), (22, 23, 0)], count=24)), np.random.default_rng(0)
+    assert {given.of_like_degree(3, rng) for _ in range(300)} == set(range(10))
+    assert {given.of_like_degree(12, rng) for _ in range(300)} == set(range(10, 20))
+    assert {given.of_like_degree(20, rng) for _ in range(300)} == {20, 21, 22, 23}
+
+
+def test_a_long_chain_is_one_network():
+    chain = [(n, n + 1, 0) for n in range(999)]
+    assert len(set(source(chain, count=1000).graph.network.tolist())) == 1
+
+
 def test_ends_are_those_of_the_relation():
     given = view(source([(0, 1, 0), (0, 2, 1), (3, 2, 1), (4, 5, 1)], directed=True, relations=("a", "b"), count=6))
     rng = np.random.default_rng(0)

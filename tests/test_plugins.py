@@ -6,12 +6,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import ssl4rl_core.plugins
 from ssl4rl_core.cli import run
-from ssl4rl_core.plugins import Registry
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.plugins import Plugin, Registry
 
 WORKING = """
     from ssl4rl_core import Choice, Draft, ImageItem, ImageParams, Task, hookimpl
@@ -32,6 +34,15 @@ WORKING = """
     def ssl4rl_tasks():
         return [Half]
 """
+GREETER = """
+    from ssl4rl_core import hookimpl
+
+    @hookimpl
+    def ssl4rl_commands(app):
+        @app.command("greet")
+        def greet():
+            print("good morning")
+"""
 BROKEN = {
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
@@ -49,6 +60,11 @@ BROKEN = {
         "ssl4rl_sources must return Source classes, got 7",
     ),
     "hookraises": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): raise OSError('disk')", "disk"),
+    "halfway": (
+        textwrap.dedent(WORKING).format(task="half-of-it")
+        + "\n@hookimpl\ndef ssl4rl_formats(): raise ValueError('after the task')\n",
+        "ValueError: after the task",
+    ),
     "badcommand": (
         "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_commands(app):\n"
         "    @app.command('bad')\n    def bad(value: 'NoSuchType'): pass",
@@ -117,6 +133,7 @@ def test_each_broken_plugin_is_listed_with_its_error_and_stops_nobody(site):
 
     listed = site.run("tasks", "--json")
     assert listed.returncode == 0
+    assert "half-of-it" not in {task["name"] for task in json.loads(listed.stdout)}
     assert ("half-of-good", "good") in {(task["name"], task["plugin"]) for task in json.loads(listed.stdout)}
     assert "broken-raises" in listed.stderr
 
@@ -170,6 +187,8 @@ def test_an_unpackaged_plugin_is_one_option_away(site, tmp_path):
     [(None, "no plugin file"), ("1 / 0", "ZeroDivisionError"), ("x = 1", "it implements no hook")],
 )
 def test_an_unpackaged_plugin_that_fails_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, code, error):
+    run(["formats"])  # every command is imported with the registry that there is
+    capsys.readouterr()
     found = Registry()
     monkeypatch.setattr(ssl4rl_core.plugins, "registry", lambda: found)
     file = tmp_path / "mine.py"
@@ -180,18 +199,63 @@ def test_an_unpackaged_plugin_that_fails_is_one_line_and_exit_code_2(tmp_path, m
     assert error in shown and shown.count("\n") == 1 and found.files == []
 
 
-def test_a_command_of_a_plugin_is_a_command(site):
-    site.add(
-        "greeter",
-        """
-        from ssl4rl_core import hookimpl
+def test_a_misspelt_task_is_told_apart_from_one_that_is_not_installed():
+    found = Registry()
+    scope: dict = {}
+    exec(textwrap.dedent(WORKING.format(task="rotation")), scope)
+    found.add_task(scope["Half"], Plugin("here", "here", "-"))
+    with pytest.raises(UsageError) as misspelt:
+        found.task("rotatoin")
+    assert "did you mean 'rotation'?" in str(misspelt.value) and "pip install" not in str(misspelt.value)
+    with pytest.raises(UsageError, match="pip install ssl4rl-task-colourise may bring it"):
+        found.task("colourise")
 
-        @hookimpl
-        def ssl4rl_commands(app):
-            @app.command("greet")
-            def greet():
-                print("good morning")
-        """,
-    )
+
+def test_what_a_failed_plugin_had_registered_is_free_for_another():
+    found = Registry()
+    first, second = (Plugin(name, name, "-") for name in ("first", "second"))
+    modules = [ModuleType("first"), ModuleType("second")]
+    for module in modules:
+        exec(textwrap.dedent(WORKING.format(task="half")), vars(module))
+    exec("@hookimpl\ndef ssl4rl_formats(): raise OSError('no disk')", vars(modules[0]))
+    for module, plugin in zip(modules, (first, second), strict=True):
+        found.add_module(module, plugin)
+    assert (first.provides, second.provides) == ([], ["task half"])
+    assert "no disk" in first.error and not second.error
+    assert found.origin("task", "half") == "second"
+
+
+HANGING = "import time; time.sleep(600)"
+SLOW = "import time; time.sleep(1.2)\n" + textwrap.dedent(WORKING).format(task="half-slow")
+CRASHING = "import os, sys; print('last words', file=sys.stderr); os._exit(7)"
+
+
+def test_the_probe_names_a_plugin_that_hangs_is_slow_or_ends_the_process(site):
+    site.add("hanging", HANGING)
+    site.add("slow", SLOW)
+    site.add("crashing", CRASHING)
+    site.add("broken", "print('noise'); 1 / 0")
+    site.add("good", WORKING.format(task="half-of-good"))
+    chosen = "hanging,slow,crashing,broken,good"
+    done = site.run("plugins", "--probe", "--limit", "6", "--json", SSL4RL_PLUGINS=chosen)
+    assert done.returncode == 0, done.stderr
+    probed = {each["distribution"]: each for each in json.loads(done.stdout)}
+    assert "still loading after 6 seconds" in probed["hanging"]["error"]
+    assert probed["slow"]["slow"] and probed["slow"]["seconds"] > 1.2 and not probed["slow"]["error"]
+    assert probed["crashing"]["error"] == "it ended the process with exit code 7: last words"
+    assert "ZeroDivisionError" in probed["broken"]["error"]
+    assert probed["good"]["provides"] == ["task half-of-good"] and not probed["good"]["slow"]
+    assert set(probed) == {"ssl4rl-core", *chosen.split(",")}
+
+
+def test_a_command_of_an_unpackaged_plugin_is_a_command(site, tmp_path):
+    file = tmp_path / "greeter_file.py"
+    file.write_text(textwrap.dedent(GREETER))
+    assert site.run("--plugin", str(file), "greet").stdout == "good morning\n"
+    assert "greet" in site.run(f"--plugin={file}", "--help").stdout
+
+
+def test_a_command_of_a_plugin_is_a_command(site):
+    site.add("greeter", GREETER)
     assert site.run("greet").stdout == "good morning\n"
     assert site.plugins()["greeter"]["provides"] == ["command greet"]

@@ -1,6 +1,8 @@
 """Reading a build back, rendering the same without one, and shards that somebody changed."""
 
+import hashlib
 import io
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from data_builders import BuiltSamples, LiveSamples, build
+from data_builders import BuiltSamples, LiveSamples, Manifest, build
 from data_builders.shards import Sidecar
 from ssl4rl_core import Skip, Ssl4rlError, UsageError
 from ssl4rl_core.samples import SampleSet, Split
@@ -156,6 +158,8 @@ def test_a_shard_that_was_changed_is_refused_by_name(how, built, tmp_path):
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for info, data in change(members):
             tar.addfile(info, io.BytesIO(data))
+    refused(tmp_path, f"{complaint}|other bytes, by their hash")
+    vouch_for(shard)
     refused(tmp_path, complaint)
 
 
@@ -189,6 +193,15 @@ def copy_of(built: Path, folder: Path) -> Path:
     return folder / "rotation-medium" / "train-00000-of-00001.tar"
 
 
+def vouch_for(shard: Path) -> None:
+    """Write size and hash of the shard, as it is now, into the manifest."""
+    path = shard.parents[1] / "manifest.json"
+    manifest = Manifest.model_validate_json(path.read_bytes())
+    measured = {"bytes": shard.stat().st_size, "sha256": hashlib.sha256(shard.read_bytes()).hexdigest()}
+    shards = [sidecar.model_copy(update=measured) for sidecar in manifest.shards]
+    path.write_text(manifest.model_copy(update={"shards": shards}).model_dump_json())
+
+
 def refused(folder: Path, complaint: str) -> None:
     with pytest.raises(Ssl4rlError, match=complaint) as error:
         BuiltSamples(folder).sample("rotation-medium", "train", 0)
@@ -202,3 +215,25 @@ def test_a_manifest_cannot_name_a_shard_outside_its_build(field):
     assert Sidecar(**fields, sha256="", skips={}, answers={}).config == "a-easy"
     with pytest.raises(ValidationError):
         Sidecar(**{**fields, **field}, sha256="", skips={}, answers={})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_a_shard_is_not_waited_for(built, tmp_path):
+    shard = copy_of(built, tmp_path)
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(Ssl4rlError, match="is not a file"):
+        BuiltSamples(tmp_path).sample("rotation-medium", "train", 0)
+
+
+def test_a_shard_that_changes_while_it_is_read_is_checked_anew(built, tmp_path):
+    shard = copy_of(built, tmp_path)
+    samples = BuiltSamples(tmp_path)
+    first = samples.sample("rotation-medium", "train", 0).record
+    os.utime(shard, ns=(1, 1))
+    assert samples.sample("rotation-medium", "train", 0).record == first
+    data = bytearray(shard.read_bytes())
+    data[-2000] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(Ssl4rlError, match="other bytes, by their hash"):
+        samples.sample("rotation-medium", "train", 0)

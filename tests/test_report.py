@@ -11,7 +11,7 @@ from PIL import Image
 from ssl4rl_core import Ssl4rlError, UsageError
 from ssl4rl_core.cli import run as cli
 from ssl4rl_core.pages import percent
-from ssl4rl_core.training.curves import smoothed, steps_chart, window
+from ssl4rl_core.training.curves import Curve, smoothed, steps_chart, window
 from ssl4rl_core.training.findings import findings
 from ssl4rl_core.training.report import report
 from ssl4rl_core.training.run_folder import read_run, read_runs
@@ -256,7 +256,7 @@ def test_smoothing_keeps_a_line_and_the_number_of_points():
 
 
 def test_a_chart_of_one_step_is_drawn():
-    assert steps_chart([[(1.0, 0.5)]], chance=(0.25, 0.25)).startswith("<svg")
+    assert steps_chart([Curve([[(1.0, 0.5)]])], chance=(0.25, 0.25)).startswith("<svg")
 
 
 @pytest.mark.parametrize(

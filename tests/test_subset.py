@@ -46,6 +46,15 @@ def test_options_of_several_words():
     assert answer.score_text("New York, York") == 0.5
 
 
+def test_options_that_hold_what_elsewhere_separates():
+    options = ["bread and butter", "bread", "butter", "R&D"]
+    assert Subset(["bread and butter", "R&D"], options).score_text("Bread and butter, R&D") == 1.0
+    assert Subset(["bread", "butter"], options).score_text("bread and butter") == 0.0
+    assert Subset(["A", "C"], options="ABC").score_text("A & C") == 1.0
+    with pytest.raises(ValueError, match="line break"):
+        Subset(["a\nb"], ["a\nb", "c"])
+
+
 def test_json_and_drawing():
     assert load_answer(ANSWER.to_json()) == ANSWER
     drawn = {ANSWER.draw(np.random.default_rng(seed)).text() for seed in range(200)}

@@ -64,7 +64,8 @@ def decode(data: bytes, *, max_side: int | None = None) -> Image.Image:
         if turn is not None:
             image = image.transpose(turn)
         if image is picture:
-            image = picture.copy()
+            # A plain picture of the same pixels, which keeps nothing of the file; Pillow's public ways copy them.
+            image = picture._new(picture.im)
         image.info.clear()
         return image
 
@@ -117,14 +118,14 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """An L, RGB or CMYK picture as RGB in sRGB; itself where it is so already."""
+    """An L, RGB or CMYK picture as RGB in sRGB: an RGB picture itself, its pixels changed where they have to be."""
     transform = _transform(profile, image.mode) if profile else None
     if transform is None and profile and image.mode == "L":
         # Grey in a file whose profile is for colour, as editors write it.
         image = image.convert("RGB")
         transform = _transform(profile, "RGB")
     if transform is not None:
-        return transform.apply(image)
+        return transform.apply(image, image if image.mode == "RGB" else None)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

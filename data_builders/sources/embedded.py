@@ -16,7 +16,7 @@ from data_builders.sources.networkx_graphs import embedded_graphs
 from data_builders.sources.options import SourceOptions
 from ssl4rl_core.configs import suggestion
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
-from ssl4rl_core.samples import ImageItem
+from ssl4rl_core.samples import ImageItem, QuestionItem
 from ssl4rl_core.sources import Entry, Source
 
 if TYPE_CHECKING:
@@ -29,22 +29,23 @@ class _Photo(NamedTuple):
     id: str
     package: str
     path: str
+    shows: str
     group: str = ""
 
 
 # Photographs of things and scenes with an up and a down, looked at one by one: not the textures (brick, grass, gravel),
 # slides, scans, drawings and the sky that lie beside them.
 _PHOTOS = (
-    _Photo("astronaut", "skimage", "data/astronaut.png"),
-    _Photo("camera", "skimage", "data/camera.png"),
-    _Photo("chelsea", "skimage", "data/chelsea.png"),
-    _Photo("china", "sklearn", "datasets/images/china.jpg"),
-    _Photo("coffee", "skimage", "data/coffee.png"),
-    _Photo("coins", "skimage", "data/coins.png"),
-    _Photo("flower", "sklearn", "datasets/images/flower.jpg"),
-    _Photo("motorcycle-left", "skimage", "data/motorcycle_left.png", group="motorcycle"),
-    _Photo("motorcycle-right", "skimage", "data/motorcycle_right.png", group="motorcycle"),
-    _Photo("rocket", "skimage", "data/rocket.jpg"),
+    _Photo("astronaut", "skimage", "data/astronaut.png", "an astronaut"),
+    _Photo("camera", "skimage", "data/camera.png", "a man with a camera"),
+    _Photo("chelsea", "skimage", "data/chelsea.png", "a cat"),
+    _Photo("china", "sklearn", "datasets/images/china.jpg", "a temple"),
+    _Photo("coffee", "skimage", "data/coffee.png", "a cup of coffee"),
+    _Photo("coins", "skimage", "data/coins.png", "old coins"),
+    _Photo("flower", "sklearn", "datasets/images/flower.jpg", "a flower"),
+    _Photo("motorcycle-left", "skimage", "data/motorcycle_left.png", "a motorcycle", group="motorcycle"),
+    _Photo("motorcycle-right", "skimage", "data/motorcycle_right.png", "a motorcycle", group="motorcycle"),
+    _Photo("rocket", "skimage", "data/rocket.jpg", "a rocket"),
 )
 
 
@@ -52,7 +53,8 @@ class Embedded(Source):
     """Pictures that scikit-image and scikit-learn ship.
 
     `embedded:photos` is 10 photographs, `embedded:faces` 100 faces of 25 x 25 pixels (Labeled Faces in the Wild; give
-    image tasks `min_side=25` or less), `embedded:digits` 1,797 handwritten digits of 8 x 8 pixels (UCI).
+    image tasks `min_side=25` or less), `embedded:digits` 1,797 handwritten digits of 8 x 8 pixels (UCI). Photos and
+    digits also come as questions with four options, for downstream tasks: what is shown, which digit is it?
     `embedded:graphs` is the social networks that networkx ships. Nothing is fetched from a network.
 
     Options: `license=CC0-1.0` is recorded in what is built.
@@ -91,7 +93,14 @@ class Embedded(Source):
         return _ListedIndex(self._entries)
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:
-        return ImageItem(entry.id, entry.group, entry.position, self._picture(entry.position, max_side))
+        image = self._picture(entry.position, max_side)
+        if kind == "question":
+            return QuestionItem(entry.id, entry.group, entry.position, image, *self._question(entry.position))
+        return ImageItem(entry.id, entry.group, entry.position, image)
+
+    def _question(self, position: int) -> "_Asked":
+        """What is asked of a picture, where it comes as a question."""
+        raise UsageError(f"{self.name} has no questions")
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -100,7 +109,24 @@ class Embedded(Source):
         return digest.hexdigest()
 
 
+class _Asked(NamedTuple):
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    """The place of the right option."""
+
+
+def _asked(question: str, right: str, all: Sequence[str], position: int, count: int = 4) -> _Asked:
+    """The question of a picture, the same each time: the right option among others, at a place drawn evenly."""
+    rng = np.random.default_rng(position)
+    others = rng.permutation([option for option in dict.fromkeys(all) if option != right])[: count - 1].tolist()
+    place = int(rng.integers(count))
+    return _Asked(question, (*others[:place], right, *others[place:]), place)
+
+
 class _Photos(Embedded):
+    kinds = ("image", "question")
+
     def __init__(self, name: str, license: str) -> None:
         super().__init__(name, license)
         self._files = [_packaged(name, photo.package, photo.path) for photo in _PHOTOS]
@@ -111,6 +137,10 @@ class _Photos(Embedded):
 
     def _picture(self, position: int, max_side: int | None) -> "Image":
         return decode(self._content(position), max_side=max_side)
+
+    def _question(self, position: int) -> _Asked:
+        shown = [photo.shows for photo in _PHOTOS]
+        return _asked("What does the picture show?", shown[position], shown, position)
 
     def _content(self, position: int) -> bytes:
         return self._files[position].read_bytes()
@@ -161,12 +191,20 @@ class _Faces(_Pixels):
 
 
 class _Digits(_Pixels):
+    kinds = ("image", "question")
     noun, package, path = "digit", "sklearn", "datasets/data/digits.csv.gz"
     license = "CC-BY-4.0"
 
-    def _read(self) -> np.ndarray:
+    @cached_property
+    def _table(self) -> np.ndarray:
         # The last column is the label.
-        return np.loadtxt(self._file, delimiter=",")[:, :64].reshape(-1, 8, 8) / 16
+        return np.loadtxt(self._file, delimiter=",")
+
+    def _read(self) -> np.ndarray:
+        return self._table[:, :64].reshape(-1, 8, 8) / 16
+
+    def _question(self, position: int) -> _Asked:
+        return _asked("Which digit is it?", str(int(self._table[position, 64])), [*map(str, range(10))], position)
 
 
 class _ListedIndex(Sequence[Entry]):

@@ -7,11 +7,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlencode
 
 from pydantic import Field, field_validator
 
 from data_builders.sources.decoding import EXTENSIONS
+from data_builders.sources.files import escaped
 from data_builders.sources.index import Found, Place, open_index
 from data_builders.sources.options import SourceOptions
 from data_builders.sources.pictures import IndexedPictures, read_or_none
@@ -29,12 +29,6 @@ class FolderOptions(SourceOptions):
         if unknown := [each for each in wanted if each not in EXTENSIONS]:
             raise ValueError(f"{unknown[0]!r} is no ending of a picture file: {' '.join(EXTENSIONS)}")
         return ",".join(wanted)
-
-    def choice(self) -> str:
-        """The options that choose among the files, as a spec has them; empty where all are as usual."""
-        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"license"})
-        words = {name: value if isinstance(value, str) else str(value).lower() for name, value in chosen.items()}
-        return f"?{urlencode(words, safe=',.')}" if words else ""
 
 
 class Folder(IndexedPictures):
@@ -66,18 +60,13 @@ class Folder(IndexedPictures):
             name,
             (str(root), str(chosen.recursive), chosen.extensions),
             _state(files()),
-            (_found(path, status.st_size) for path, status in files()),
+            (_found(path, status) for path, status in files()),
             partial(read_or_none, root),
         )
         if not len(index):
             deeper = "" if chosen.recursive else ", not counting its subfolders (recursive=false)"
             raise UsageError(f"no pictures in {given}{deeper}: looked for {chosen.extensions}")
         return cls(name, root, index, chosen.license)
-
-
-def escaped(name: str) -> str:
-    r"""A file name as text that any file can hold: bytes that are not UTF-8 as `\xff`, and so `\` as `\\`."""
-    return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
 
 
 def _files(root: Path, extensions: frozenset[str], recursive: bool) -> Iterator[tuple[str, os.stat_result]]:
@@ -109,7 +98,8 @@ def _state(files: Iterator[tuple[str, os.stat_result]]) -> str:
     return f"{total % 2**128:032x}"
 
 
-def _found(path: str, size: int) -> Found:
+def _found(path: str, status: os.stat_result) -> Found:
     id = escaped(path)
     order = hashlib.blake2b(id.encode(), digest_size=8).digest()
-    return Found(id, id, order, id.rpartition("/")[0], Place(os.fsencode(path), 0, size))
+    place = Place(os.fsencode(path), 0, status.st_size, written=status.st_mtime_ns)
+    return Found(id, id, order, id.rpartition("/")[0], place)

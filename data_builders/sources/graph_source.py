@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
@@ -32,6 +32,9 @@ class GraphIndex:
         if not 0 <= position < self._count:
             raise IndexError(position)
         return self._entry(position)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, range(self._count))
 
     def neighbours(self, position: int, /) -> Sequence[int]:
         """All of them: a graph has no folders."""

@@ -13,13 +13,22 @@ from urllib.parse import quote
 
 import platformdirs
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.sources import Entry
 
 CACHE_VARIABLE = "SSL4RL_CACHE"
-_LAYOUT = 1
+_LAYOUT = 3
 """Raised whenever the tables or the order of entries change, so that older files are left alone."""
 
 
@@ -30,6 +39,10 @@ class Place(NamedTuple):
     """File name as the file system has it, relative to the source's root."""
     offset: int
     size: int
+    row: int | None = None
+    """Number of the row whose cell holds the picture, where the file is a table; `offset` is then the table's own."""
+    written: int = 0
+    """When the file was last written, in nanoseconds, as the scan saw it; 0 where that is not watched."""
 
 
 class Found(NamedTuple):
@@ -43,6 +56,12 @@ class Found(NamedTuple):
     folder: str
     """Entries of one folder are neighbours."""
     place: Place
+    split: str = ""
+    """The source's own, "train" or "test"; a group with a held-out picture is held out whole."""
+    digest: bytes | None = None
+    """`digest_of` the bytes, where the scan had them at hand."""
+    same_as: str = ""
+    """Id of the entry whose picture this one shows; its place and digest are taken."""
 
 
 class DiskIndex:
@@ -64,10 +83,10 @@ class DiskIndex:
         return self._length
 
     def __getitem__(self, position: int, /) -> Entry:
-        return Entry(*self._one("SELECT position, id, grp FROM entries WHERE position = ?", position))
+        return Entry(*self._one("SELECT position, id, grp, split FROM entries WHERE position = ?", position))
 
     def __iter__(self) -> Iterator[Entry]:
-        return (Entry(*row) for row in self._query("SELECT position, id, grp FROM entries ORDER BY position"))
+        return (Entry(*row) for row in self._query("SELECT position, id, grp, split FROM entries ORDER BY position"))
 
     def neighbours(self, position: int, /) -> Sequence[int]:
         """Positions of the entries in the same folder, itself included; looked up when asked for."""
@@ -76,7 +95,7 @@ class DiskIndex:
 
     def place(self, position: int) -> Place:
         """Where the bytes of an entry lie."""
-        return Place(*self._one("SELECT path, start, size FROM entries WHERE position = ?", position))
+        return Place(*self._one("SELECT path, start, size, row, written FROM entries WHERE position = ?", position))
 
     def __reduce__(self) -> tuple[type["DiskIndex"], tuple[Path]]:
         return DiskIndex, (self.path,)
@@ -124,8 +143,19 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_cache_path("ssl4rl", appauthor=False)
 
 
+def digest_of(data: bytes) -> bytes:
+    """What equal pictures are told by."""
+    return hashlib.blake2b(data, digest_size=20).digest()
+
+
 def open_index(
-    source: str, options: Iterable[str], state: str, scan: Iterable[Found], read: Callable[[Place], bytes | None]
+    source: str,
+    options: Iterable[str],
+    state: str,
+    scan: Iterable[Found],
+    read: Callable[[Place], bytes | None],
+    *,
+    unique: bool = False,
 ) -> DiskIndex:
     """The index of a source from the cache, or a new one where the source has changed.
 
@@ -134,10 +164,11 @@ def open_index(
         options: whatever else tells this index from others: the absolute path, options that choose entries.
         state: changes whenever the source may have changed; cheap to compute (sizes and times).
         scan: the pictures, in any order; run through only when the index has to be built.
-        read: the bytes at a place, or None where they cannot be read.
+        read: the bytes at a place that is no row, or None where they cannot be read.
+        unique: an id that comes twice is an error; else the first to come is taken.
 
     Raises:
-        Ssl4rlError: the index cannot be written.
+        Ssl4rlError: the index cannot be written, or an id comes twice.
     """
     key = hashlib.sha256("\0".join([str(_LAYOUT), source, *options]).encode("utf-8", "backslashreplace")).hexdigest()
     path = cache_folder() / "index" / f"{key[:16]}-{state}.sqlite"
@@ -145,7 +176,7 @@ def open_index(
         return DiskIndex(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, source, scan, read)
+        _write(path, source, scan, read, unique)
         for old in path.parent.glob(f"{key[:16]}-*.sqlite"):
             if old != path:
                 old.unlink(missing_ok=True)
@@ -156,7 +187,7 @@ def open_index(
         ) from error
 
 
-def _write(path: Path, source: str, scan: Iterable[Found], read: Callable[[Place], bytes | None]) -> None:
+def _write(path: Path, source: str, scan: Iterable[Found], read: Callable[[Place], bytes | None], unique: bool) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     unfinished = Path(name)
@@ -165,7 +196,8 @@ def _write(path: Path, source: str, scan: Iterable[Found], read: Callable[[Place
             # No journal: an index that was not finished is thrown away whole.
             connection.executescript(_TABLES)
             connection.execute("BEGIN")
-            connection.executemany("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", map(_row, scan))
+            _insert(connection, source, scan, unique)
+            connection.execute(_FOLLOW)
             _hash_equal_sizes(connection, source, read)
             _group(connection)
             connection.execute(_ENTRIES)
@@ -185,22 +217,36 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TEMP TABLE found (
     id TEXT PRIMARY KEY, sample TEXT, grp TEXT, sort BLOB, folder TEXT, path BLOB, start INTEGER, size INTEGER,
-    digest BLOB
+    row INTEGER, written INTEGER, split TEXT, digest BLOB, same_as TEXT
 ) WITHOUT ROWID;
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE entries (
-    position INTEGER PRIMARY KEY, id TEXT, grp TEXT, folder INTEGER, rank INTEGER, path BLOB, start INTEGER,
-    size INTEGER
+    position INTEGER PRIMARY KEY, id TEXT, grp TEXT, split TEXT, folder INTEGER, rank INTEGER, path BLOB,
+    start INTEGER, size INTEGER, row INTEGER, written INTEGER
 );
 """
 _ENTRIES = """
 INSERT INTO entries
 SELECT
-    row_number() OVER (ORDER BY sort, id) - 1, id, grp, dense_rank() OVER (ORDER BY folder),
-    row_number() OVER (PARTITION BY folder ORDER BY sort, id) - 1, path, start, size
+    row_number() OVER (ORDER BY sort, id) - 1, id, grp, split, dense_rank() OVER (ORDER BY folder),
+    row_number() OVER (PARTITION BY folder ORDER BY sort, id) - 1, path, start, size, row, written
 FROM found ORDER BY sort, id
 """
-_EQUAL_SIZES = "FROM found WHERE size IN (SELECT size FROM found GROUP BY size HAVING count(*) > 1)"
+_FOLLOW = """
+UPDATE found SET
+    path = shown.path, start = shown.start, size = shown.size, row = shown.row, written = shown.written,
+    digest = shown.digest
+FROM found AS shown WHERE found.same_as != '' AND shown.id = found.same_as AND shown.same_as = ''
+"""
+_EQUAL_SIZES = """
+FROM found WHERE digest IS NULL AND row IS NULL AND size IN (SELECT size FROM found GROUP BY size HAVING count(*) > 1)
+"""
+_SPLIT = """
+UPDATE found SET split = held.split FROM (
+    SELECT grp, min(split) AS split FROM found WHERE split != '' GROUP BY grp
+) AS held WHERE found.grp = held.grp AND found.split != held.split
+"""
+"""`min`, for "test" comes before "train"."""
 _JOIN = """
 UPDATE found SET grp = joined.first FROM (
     SELECT {by} AS shared, min(grp) AS first FROM found WHERE {by} IS NOT NULL GROUP BY {by} HAVING count(*) > 1
@@ -208,25 +254,42 @@ UPDATE found SET grp = joined.first FROM (
 """
 
 
-def _row(found: Found) -> tuple:
-    return (found.id, found.sample, found.sample, found.order, found.folder, *found.place)
+def _insert(connection: sqlite3.Connection, source: str, scan: Iterable[Found], unique: bool) -> None:
+    id = ""
+    with _progress(MofNCompleteColumn()) as progress:
+        task = progress.add_task(f"looking through {source}", total=None)
+
+        def rows() -> Iterator[tuple]:
+            nonlocal id
+            for number, found in enumerate(scan, 1):
+                id = found.id
+                yield (
+                    *(id, found.sample, found.sample, found.order, found.folder),
+                    *(*found.place, found.split, found.digest, found.same_as),
+                )
+                if number % 1000 == 0:
+                    progress.update(task, completed=number)
+
+        marks = ", ".join("?" * 13)
+        try:
+            connection.executemany(f"INSERT {'' if unique else 'OR IGNORE'} INTO found VALUES ({marks})", rows())
+        except sqlite3.IntegrityError as error:
+            raise Ssl4rlError(
+                f"{source}: two rows have the id {id!r}; name a column of unique ids: id=COLUMN"
+            ) from error
 
 
 def _hash_equal_sizes(connection: sqlite3.Connection, source: str, read: Callable[[Place], bytes | None]) -> None:
     """Fill `digest`, for pictures that are not alone with their size: others have no twin."""
     connection.execute("CREATE TEMP TABLE digests (id TEXT PRIMARY KEY, digest BLOB) WITHOUT ROWID")
     (total,) = connection.execute(f"SELECT coalesce(sum(size), 0) {_EQUAL_SIZES}").fetchone()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with _progress(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
         task = progress.add_task(f"looking for equal pictures in {source}", total=total)
 
         def digests() -> Iterator[tuple[str, bytes]]:
             for id, *place in connection.execute(f"SELECT id, path, start, size {_EQUAL_SIZES} ORDER BY path, start"):
                 if (data := read(Place(*place))) is not None:
-                    yield id, hashlib.blake2b(data, digest_size=20).digest()
+                    yield id, digest_of(data)
                 progress.advance(task, place[-1])
 
         connection.executemany("INSERT INTO digests VALUES (?, ?)", digests())
@@ -234,10 +297,11 @@ def _hash_equal_sizes(connection: sqlite3.Connection, source: str, read: Callabl
 
 
 def _group(connection: sqlite3.Connection) -> None:
-    """Give identical pictures the first of their groups; then whole samples, until nothing moves."""
+    """Give identical pictures the first of their groups; then whole samples, until nothing moves; then one split."""
     while connection.execute(_JOIN.format(by="digest")).rowcount:
         if not connection.execute(_JOIN.format(by="sample")).rowcount:
             break
+    connection.execute(_SPLIT)
 
 
 def _fingerprint(connection: sqlite3.Connection) -> str:
@@ -245,3 +309,9 @@ def _fingerprint(connection: sqlite3.Connection) -> str:
     for id, size, content in connection.execute("SELECT id, size, digest FROM found ORDER BY id"):
         digest.update(f"{id}\0{size}\0".encode() + (content or b"") + b"\n")
     return digest.hexdigest()
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), BarColumn(), *columns)
+    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)

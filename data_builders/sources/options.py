@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Self
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,3 +33,9 @@ class SourceOptions(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UsageError(f"{scheme} option {where}: {first['msg'].removeprefix('Value error, ')}") from error
+
+    def choice(self) -> str:
+        """The options that choose among what there is, as a spec has them; empty where all are as usual."""
+        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"license"})
+        words = {name: value if isinstance(value, str) else str(value).lower() for name, value in chosen.items()}
+        return f"?{urlencode(words, safe=',./')}" if words else ""

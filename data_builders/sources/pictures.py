@@ -8,7 +8,7 @@ from data_builders.sources.index import DiskIndex, Place
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import ImageItem
 from ssl4rl_core.sources import Entry, Source
-from ssl4rl_core.tasks import Skip
+from ssl4rl_core.tasks import Skip, SourceChanged
 
 MAX_BYTES = 2**29
 """No picture within the limit on pixels needs a larger file, and a whole file is held in memory while it is decoded."""
@@ -27,8 +27,12 @@ class IndexedPictures(Source):
         return self._index
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:
-        data = read_place(self._root, self.index(kind).place(entry.position))
+        data = self._read(self.index(kind).place(entry.position))
         return ImageItem(entry.id, entry.group, entry.position, decode(data, max_side=max_side))
+
+    def _read(self, place: Place) -> bytes:
+        """The bytes at a place. Raises Skip."""
+        return read_place(self._root, place)
 
     def fingerprint(self) -> str:
         return self._index.fingerprint
@@ -38,7 +42,8 @@ def read_place(root: Path, place: Place) -> bytes:
     """The bytes at a place.
 
     Raises:
-        Skip: "file is gone", "file cannot be read", "file has changed" or "file too large".
+        SourceChanged: "file is gone" or "file has changed".
+        Skip: "file cannot be read" or "file too large".
     """
     if place.size > MAX_BYTES:
         raise Skip("file too large")
@@ -50,12 +55,13 @@ def read_place(root: Path, place: Place) -> bytes:
             if place.offset:
                 file.seek(place.offset)
             data = file.read(wanted)
+            written = os.fstat(file.fileno()).st_mtime_ns if place.written else 0
     except FileNotFoundError as error:
-        raise Skip("file is gone") from error
+        raise SourceChanged("file is gone") from error
     except OSError as error:
         raise Skip("file cannot be read") from error
-    if len(data) != place.size:
-        raise Skip("file has changed")
+    if len(data) != place.size or written != place.written:
+        raise SourceChanged("file has changed")
     return data
 
 

@@ -52,14 +52,17 @@ class Contrastive(Task[ImageItem, ContrastiveParams]):
     )
 
     def transform(self, item: ImageItem, params: ContrastiveParams, rng: "np.random.Generator", view: "View") -> Draft:
+        import numpy as np
+
         if not _can_be_cut(item.image, params):
             raise Skip("picture too small or of one colour")
         # Asked before the answer is drawn: else a picture that is alone in its split would only ever mean "yes".
         if not view.has_another(item):
             raise Skip("no other item in its split")
         same = bool(rng.integers(2))
-        other = item.image if same else _another(item, params, rng, view)
-        views = [_view(image, params, rng) for image in (item.image, other)]
+        first = np.asarray(item.image)
+        second = first if same else np.asarray(_another(item, params, rng, view))
+        views = [_view(pixels, params, rng) for pixels in (first, second)]
         return Draft(answer=Choice("yes" if same else "no", options=("yes", "no")), images=views)
 
     def chance(self, params: ContrastiveParams) -> float:
@@ -79,14 +82,13 @@ def _another(item: ImageItem, params: ContrastiveParams, rng: "np.random.Generat
     raise Skip("no other picture that views can be cut from")
 
 
-def _view(image: "Image", params: ContrastiveParams, rng: "np.random.Generator") -> "Image":
-    import numpy as np
+def _view(pixels: "np.ndarray", params: ContrastiveParams, rng: "np.random.Generator") -> "Image":
     from PIL import Image
 
     augment = _augmentation(params.strength, params.min_area, params.size)
     # Both generators that albumentations draws from, so that a view depends on this sample's rng alone.
     augment.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-    return Image.fromarray(augment(image=np.asarray(image))["image"])
+    return Image.fromarray(augment(image=pixels)["image"])
 
 
 @functools.lru_cache(maxsize=16)

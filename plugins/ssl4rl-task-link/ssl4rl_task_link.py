@@ -128,7 +128,7 @@ def _ask_tail(view: "GraphView", item: EdgeItem, params: LinkParams, rng: "np.ra
     def propose() -> int:
         if params.distractors == "relation" and view.graph.directed:
             return view.end_of(relation, rng)
-        return view.of_like_degree(tail, rng)
+        return view.of_like_degree(tail, rng) if view.graph.directed else _near(view, tail, rng)
 
     wrong = _unjoined(view, head, params.options - 1, propose, tail, rng)
     nodes = [[tail, *wrong][place] for place in rng.permutation(params.options)]
@@ -149,9 +149,20 @@ def _counterpart(view: "GraphView", item: EdgeItem, end: int, rng: "np.random.Ge
     There, nodes of one degree but of another kind would differ in the relations they show, and so in length.
     """
     if not view.graph.directed:
-        return view.of_like_degree(end, rng)
-    relation, degree = int(view.graph.edges[item.edge, 2]), view.degree(end)
-    pool = [view.end_of(relation, rng, tail=end == item.tail) for _ in range(POOL)]
+        return _near(view, end, rng)
+    relation = int(view.graph.edges[item.edge, 2])
+    return _most_alike(view, end, [view.end_of(relation, rng, tail=end == item.tail) for _ in range(POOL)])
+
+
+def _near(view: "GraphView", end: int, rng: "np.random.Generator") -> int:
+    """A node of like degree some even number of steps away: of the same network, and where that has two sides, as that
+    of people and the events they attend, of the same side. Others would be told by their text.
+    """
+    return _most_alike(view, end, [view.walk(end, 2 * int(rng.integers(1, 4)), rng) for _ in range(POOL)])
+
+
+def _most_alike(view: "GraphView", end: int, pool: list[int]) -> int:
+    degree = view.degree(end)
     others = [node for node in pool if node != end]
     return min(others, key=lambda node: abs(view.degree(node) - degree), default=end)
 

@@ -14,7 +14,12 @@ from typer.exceptions import TyperException
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.plugins import load_file, registry
 
-COMMANDS = ("tasks", "plugins", "sources", "formats", "preview", "build", "inspect", "train", "eval", "score", "report")
+COMMANDS = (
+    *("tasks", "plugins", "sources", "formats"),
+    *("preview", "build", "inspect", "push", "export"),
+    *("train", "eval", "score", "transfer", "report"),
+    *("new", "check", "audit"),
+)
 
 app = typer.Typer(
     name="ssl4rl",
@@ -42,12 +47,18 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly."""
     for command in COMMANDS:
         importlib.import_module(f"ssl4rl_core.cli.{command}_command")
-    registry().add_commands(app)
     debug = "--debug" in arguments or bool(os.environ.get("SSL4RL_DEBUG"))
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
+        files, command = _read_ahead(arguments)
+        if command not in COMMANDS:
+            for path in files:
+                load_file(path)
+            registry().add_commands(app)
         # Standalone mode would exit, and show a wrong option as a box of six lines.
-        result = typer.main.get_command(app).main(list(arguments), prog_name="ssl4rl", standalone_mode=False)
+        command_line = typer.main.get_command(app)
+        # As context.obj a command has the whole line, where it has to say what to run again.
+        result = command_line.main(list(arguments), prog_name="ssl4rl", standalone_mode=False, obj=list(arguments))
         return result if isinstance(result, int) else 0
     except TyperException as error:
         # Without arguments the help has been printed already, and the message is empty.
@@ -68,6 +79,21 @@ def run(arguments: Sequence[str]) -> int:
             raise
         errors.print(f"error: {_unforeseen(error)}", style="red", markup=False)
         return 1
+
+
+def _read_ahead(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The files that `--plugin` names before the command, and the command, "" where none is given.
+
+    A command of ours needs no plugin to be known, and `ssl4rl plugins --probe` must run where one hangs.
+    """
+    files, rest = [], iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option == "--plugin":
+            files.append(value if equals else next(rest, ""))
+        elif not argument.startswith("-"):
+            return files, argument
+    return files, ""
 
 
 def _unforeseen(error: Exception) -> str:

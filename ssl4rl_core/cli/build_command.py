@@ -1,6 +1,8 @@
 """`ssl4rl build`: a dataset of questions from a source."""
 
-from pathlib import Path
+import contextlib
+import shlex
+import sys
 from typing import Annotated, Any, Literal
 
 import typer
@@ -8,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import data_builders
+from data_builders.builder import Engine, Interrupted
 from data_builders.encoding import ImageFormat
 from data_builders.layout import Layout
 from data_builders.plan import BuildOptions
@@ -26,14 +29,32 @@ def _option(name: str, **settings: Any) -> Any:
 
 @app.command("build")
 def build(
+    context: typer.Context,
     task: Annotated[
         list[str],
         typer.Option(metavar="NAME[:LEVEL][?param=value&...]", help="May be repeated; no level: easy, medium, hard."),
     ],
     source: Annotated[str, typer.Option(metavar="KIND:WHERE", help="Where the items come from; see 'ssl4rl sources'.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or one where this build was begun.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|URL",
+            help="A new folder, or one where this build was begun. Or an address that fsspec writes to, such as "
+            "s3://bucket/photos: it is read after download, or through datasets.load_dataset.",
+        ),
+    ],
     workers: Annotated[int, typer.Option(min=1, help="Processes. The output does not depend on it.")] = 1,
-    engine: Annotated[Literal["local"], typer.Option(help="What runs the workers.")] = "local",
+    engine: Annotated[
+        Engine, typer.Option(help="What runs the workers: processes here, or Ray. The output does not depend on it.")
+    ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="RAY_ADDRESS",
+            help="The Ray cluster; without one, Ray is started on this machine and ended again.",
+        ),
+    ] = "",
     seed: Annotated[int, _option("seed")] = _USUAL.seed,
     limit: Annotated[int, _option("limit", metavar="ITEMS")] = _USUAL.limit,
     variants: Annotated[int, _option("variants")] = _USUAL.variants,
@@ -53,26 +74,31 @@ def build(
     [bold]ssl4rl build --task rotation --task jigsaw:hard --source folder:photos --out data/photos --workers 8[/bold]
 
     Run again after an interruption, the same command finishes what is missing. The same command always writes the same
-    bytes, on any number of workers.
+    bytes, on any number of workers and by either engine. A worker that dies is replaced. Where a file of the source is
+    gone or changed since the build was planned, it stops: put the file back and run it again.
     """
     options = {name: value for name, value in locals().items() if name in BuildOptions.model_fields}
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        with _bar(console) as bar:
+        # Standard output is for the summary: Ray prints there when a worker dies, and plugins may.
+        with _bar(console) as bar, contextlib.redirect_stdout(sys.stderr):
             step = bar.add_task("", total=None, samples=0, rate="?")
 
             def report(now: data_builders.Progress) -> None:
                 bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=_rate(bar, now))
 
-            data_builders.build(task, source, out, workers=workers, progress=report, **options)
-    except KeyboardInterrupt:
-        console.print(f"interrupted: run the same command again to finish what is missing in {out}", markup=False)
+            manifest = data_builders.build(
+                task, source, out, workers=workers, engine=engine, ray_address=ray_address, progress=report, **options
+            )
+    except Interrupted as interrupted:
+        console.print(f"{interrupted}:\n  {shlex.join(['ssl4rl', *context.obj])}", markup=False)
         raise typer.Exit(130) from None
-    show(summary(data_builders.inspect(out), as_json=as_json), as_json=as_json)
+    show(summary(manifest.lines(), as_json=as_json), as_json=as_json)
     if not as_json:
-        Console(soft_wrap=True, highlight=False).print(
-            f"\nbuilt in {out}; what is in it: ssl4rl inspect {out}", markup=False
+        where = (
+            f"built in {out}" if "://" in out else f"built in {out}; what is in it: ssl4rl inspect {shlex.quote(out)}"
         )
+        Console(soft_wrap=True, highlight=False).print(f"\n{where}", markup=False)
 
 
 def _bar(console: Console) -> Progress:

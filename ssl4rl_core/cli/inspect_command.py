@@ -7,8 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 import data_builders
+from data_builders.inspection import broken, problems
+from data_builders.manifest import read_manifest
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, chance_text, show
 
@@ -17,11 +20,16 @@ from ssl4rl_core.cli.tables import JsonOption, chance_text, show
 def inspect(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'ssl4rl build' wrote.")],
     samples: Annotated[int, typer.Option("--show", metavar="N", min=0, help="Also show N samples of each split.")] = 0,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every shard and compare its hash.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file, recount and hash it.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a build holds, and what it left out: [bold]ssl4rl inspect data/photos --show 2[/bold]"""
-    lines = data_builders.inspect(directory, verify=verify)
+    """Show what a build holds, and what it left out: [bold]ssl4rl inspect data/photos --show 2[/bold]
+
+    With --verify, everything is read and counted again; the exit code is 1 where anything is not as it was built.
+    """
+    if verify:
+        _verify(directory)
+    lines = data_builders.inspect(directory)
     shown = show_samples(directory, samples) if samples else []
     if as_json and samples:
         print(json.dumps({"splits": lines, "samples": shown}, indent=2, ensure_ascii=False))
@@ -35,7 +43,24 @@ def inspect(
         console.print(sample["question"], markup=False)
         console.print(f"answer: {sample['answer']}; pictures: {', '.join(sample['pictures']) or 'none'}", markup=False)
     if verify:
-        console.print("\nall shards are what was built")
+        console.print("\nall files are there, and what was built")
+
+
+def _verify(directory: Path) -> None:
+    """Show what is not as it was built, a line each, and end with the error that sums them up."""
+    total = sum(shard.bytes for shard in read_manifest(directory).shards)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TextColumn("left"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        step = bar.add_task("", total=total)
+        found = list(problems(directory, lambda size: bar.advance(step, size)))
+    if len(found) > 1:
+        for problem in found:
+            console.print(problem, markup=False)
+    if found:
+        raise broken(directory, found)
 
 
 def show_samples(directory: Path, count: int) -> list[dict[str, Any]]:

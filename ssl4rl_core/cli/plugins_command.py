@@ -1,30 +1,55 @@
 """`ssl4rl plugins`: what was found, what it brings, and what failed to load."""
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, show
-from ssl4rl_core.plugins import Registry, registry
+from ssl4rl_core.plugin_probe import LIMIT, probe_plugins
+from ssl4rl_core.plugins import Plugin, Registry, registry
 
 
 @app.command("plugins")
-def plugins(as_json: JsonOption = False) -> None:
+def plugins(
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Load each in a process of its own: names one that hangs or is slow.")
+    ] = False,
+    limit: Annotated[
+        float, typer.Option("--limit", min=0.1, help="With --probe: seconds that one may take to load.")
+    ] = LIMIT,
+    as_json: JsonOption = False,
+) -> None:
     """List every plugin with what it provides, or the error that keeps it out.
 
-    Example: [bold]ssl4rl plugins --json[/bold]
+    SSL4RL_PLUGINS=NAME,NAME loads only these distributions.
+
+    Example: [bold]ssl4rl plugins --probe[/bold]
     """
-    show(list_plugins(registry()), as_json=as_json)
+    if not probe:
+        found = registry()
+        found.add_commands(app)
+        show(list_plugins(found), as_json=as_json)
+        return
+    lines = []
+    with Console(stderr=True).status("loading plugins, each in a process of its own") as status:
+        for probed in probe_plugins(limit):
+            lines.append({**_line(probed.plugin), "seconds": round(probed.seconds, 3), "slow": probed.slow})
+            status.update(f"{len(lines)} plugins loaded, each in a process of its own")
+    show(lines, as_json=as_json)
 
 
 def list_plugins(found: Registry) -> list[dict[str, Any]]:
     """Every plugin in a line: name, distribution, version, what it provides, its error or ""."""
-    return [
-        {
-            "plugin": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "provides": plugin.provides,
-            "error": plugin.error,
-        }
-        for plugin in found.plugins
-    ]
+    return [_line(plugin) for plugin in found.plugins]
+
+
+def _line(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "provides": plugin.provides,
+        "error": plugin.error,
+    }

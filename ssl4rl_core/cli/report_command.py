@@ -27,5 +27,5 @@ def report_command(
         findings = report(runs, out)
     console = Console(soft_wrap=True, highlight=False)
     for finding in findings:
-        console.print(f"{finding.config}: {finding.verdict}. {' '.join(finding.sentences)}", markup=False)
+        console.print(f"{finding.name}: {finding.verdict}. {' '.join(finding.sentences)}", markup=False)
     console.print(str(report_path(runs, out)), markup=False)

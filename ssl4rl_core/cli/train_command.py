@@ -1,5 +1,6 @@
 """`ssl4rl train`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import typer
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.eval_command import show_results
-from ssl4rl_core.cli.tables import JsonOption
+from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.training.recipe import Recipe, load_recipe
 
 
 @app.command("train")
@@ -19,18 +21,42 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what is missing, and train nothing.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="GPUs to reckon with in a dry run; training itself asks accelerate.")
+    ] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", help="Let TRL and transformers talk.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model by GRPO on self-supervised tasks.
 
     Example: ssl4rl train recipes/demo-rotation.yaml --set grpo.max_steps=20
+
+    First look: ssl4rl train recipes/paper-qwen2.5-vl-3b.yaml --dry-run --processes 8
     """
+    if dry_run:
+        _dry_run(load_recipe(recipe, changes or ()), processes, as_json)
+        return
     from ssl4rl_core.training.grpo import train as run
-    from ssl4rl_core.training.recipe import load_recipe
     from ssl4rl_core.training.run_folder import read_run
 
     folder = run(load_recipe(recipe, changes or ()), resume=resume, overwrite=overwrite, verbose=verbose)
     show_results(read_run(folder, folder.name).results, as_json=as_json)
     if not as_json:
         typer.echo(f"run: {folder}    report: ssl4rl report {folder}")
+
+
+def _dry_run(recipe: Recipe, processes: int, as_json: bool) -> None:
+    from ssl4rl_core.training.forecast import forecast
+    from ssl4rl_core.training.progress import quietly
+
+    with quietly():
+        figures, missing = forecast(recipe, processes=processes)
+    rows = [{"what": name, "value": value, "from": comes_from} for name, value, comes_from in figures]
+    if as_json:
+        typer.echo(json.dumps({"figures": rows, "missing": missing}, indent=2))
+        return
+    show(rows, as_json=False)
+    typer.echo("\n".join(["missing here:", *(f"  {each}" for each in missing)]) if missing else "nothing is missing")

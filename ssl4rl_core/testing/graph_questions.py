@@ -5,6 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ssl4rl_core.samples import Sample
+
 _NODE = r'([A-Z]|[0-9]+)(?: "([^"]*)")?'
 _LINK = r"<?-(?:\[([^\[\]]*)\]-)?>?"
 _EDGE = re.compile(f"{_NODE} {_LINK} {_NODE}")
@@ -60,6 +62,16 @@ def read_question(question: str) -> ShownGraph:
                 _add(shown, (first, first_text), (second, second_text), relation)
                 place = sentence.end()
     return shown
+
+
+def degree_features(sample: Sample) -> dict[str, float]:
+    """How many edges the question shows of each node asked about, the most of any, and all.
+
+    What two nodes share is structure; how many edges there are is degree, and must not tell an answer.
+    """
+    degrees = read_question(sample.record.question).degrees()
+    lettered = {f"degree of {name}": float(degree) for name, degree in degrees.items() if name.isalpha()}
+    return {**lettered, "largest degree": max(lettered.values(), default=0.0), "edges": float(degrees.total() // 2)}
 
 
 def _add(

@@ -1,12 +1,12 @@
 """A source of pictures held in memory, for tests and notebooks."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ssl4rl_core.errors import UsageError
-from ssl4rl_core.samples import ImageItem
+from ssl4rl_core.samples import ImageItem, QuestionItem
 from ssl4rl_core.sources import Entry, Source
 
 if TYPE_CHECKING:
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class MemorySource(Source):
-    """The RGB pictures of a mapping, by id; an id such as "cats/7" lies in the folder "cats"."""
+    """The RGB pictures of a mapping, by id; an id such as "cats/7" lies in the folder "cats".
+
+    As questions, each asks for the picture's number, with four options.
+    """
 
     scheme = "memory"
     example = "memory:pictures"
+    kinds = ("image", "question")
 
     def __init__(self, images: "Mapping[str, Image]", name: str = "memory:pictures") -> None:
         self.name = name
@@ -36,6 +40,10 @@ class MemorySource(Source):
         if max_side is not None and max(image.size) > max_side:
             image = image.copy()
             image.thumbnail((max_side, max_side))
+        if kind == "question":
+            place = entry.position % 4
+            options = tuple(str(entry.position - place + number) for number in range(4))
+            return QuestionItem(entry.id, entry.group, entry.position, image, "Which number has it?", options, place)
         return ImageItem(entry.id, entry.group, entry.position, image)
 
     def fingerprint(self) -> str:
@@ -55,6 +63,9 @@ class _MemoryIndex:
 
     def __getitem__(self, position: int, /) -> Entry:
         return self.entries[position]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
 
     def neighbours(self, position: int, /) -> Sequence[int]:
         folder = _folder(self.entries[position])

@@ -2,23 +2,28 @@
 
 Gradient boosting on sizes of pictures, lengths of the question, numbers and options in it, and ids, with folds that
 keep a group's samples together. The question leaks where this beats the best constant guess by more than luck would.
+The same may be asked of any other features of a sample.
 """
 
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import MissingExtra, UsageError
 from ssl4rl_core.samples import Record, Sample
+from ssl4rl_core.testing.significance import SIGNIFICANCE, binomial_tail, holm
+from ssl4rl_core.training.intervals import wilson
 
 if TYPE_CHECKING:
     import numpy as np
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
-SIGNIFICANCE = 0.001
+Features = Callable[[Sample], Mapping[str, float]]
+
 ADVANTAGE = 0.03
 FOLDS = 5
 MAX_CLASSES = 32
@@ -44,81 +49,17 @@ class ProbeResult:
     """One-sided: how likely luck does as well; adjusted (Holm) for the places, and the configs, probed together."""
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the score (Wilson's)."""
+        return wilson(self.score, self.n)
+
+    @property
     def passes(self) -> bool:
         """False where the probe beats chance with p < 0.001 and by 3 points or more."""
         return self.p_value >= SIGNIFICANCE or self.score - self.chance < ADVANTAGE
 
 
-def probe(samples: Iterable[Sample]) -> ProbeResult:
-    """Probe samples of one config; only what is needed of each is kept.
-
-    Raises:
-        UsageError: fewer than 5 groups of items, more than one config, or always the same answer.
-        MissingExtra: scikit-learn is not installed.
-    """
-    seen = [(sample.record, _features(sample)) for sample in samples]
-    records = [record for record, _ in seen]
-    if len({record.group for record in records}) < FOLDS:
-        raise UsageError(f"a probe needs samples of {FOLDS} or more unrelated items: give it a larger source")
-    configs = sorted({f"{record.task}-{record.level}" for record in records})
-    if len(configs) > 1:
-        raise UsageError(f"a probe takes samples of one config at a time, got {', '.join(configs)}")
-    targets = [_few(target) for target in _targets(records)]
-    if any(len(set(target)) < 2 for target in targets):
-        raise UsageError(f"{configs[0]} always has the same answer: there is nothing to guess")
-    table = _table([features for _, features in seen])
-    groups = [record.group for record in records]
-    results = [_probe_target(configs[0], table, target, groups) for target in targets]
-    return min(_holm(results), key=lambda result: (result.passes, result.p_value, result.chance - result.score))
-
-
-def probe_all(configs: Iterable[Iterable[Sample]]) -> list[ProbeResult]:
-    """Probe several configs, with p values adjusted for there being several."""
-    return _holm([probe(samples) for samples in configs])
-
-
-def _holm(results: Sequence[ProbeResult]) -> list[ProbeResult]:
-    """The same results, with p values by S. Holm, "A simple sequentially rejective multiple test procedure" (1979)."""
-    adjusted, highest = list(results), 0.0
-    by_p = sorted(range(len(results)), key=lambda position: results[position].p_value)
-    for rank, position in enumerate(by_p):
-        highest = max(highest, min(1.0, (len(results) - rank) * results[position].p_value))
-        adjusted[position] = replace(results[position], p_value=highest)
-    return adjusted
-
-
-def _probe_target(config: str, table: "np.ndarray", target: list[str], groups: list[str]) -> ProbeResult:
-    try:
-        from scipy.stats import binomtest
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.model_selection import GroupKFold, cross_val_predict
-    except ImportError as error:
-        raise MissingExtra("the blind probe", "embedded", error) from error
-
-    classifier = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, random_state=0)
-    guesses = cross_val_predict(classifier, table, target, groups=groups, cv=GroupKFold(FOLDS))
-    right = sum(guess == answer for guess, answer in zip(guesses, target, strict=True))
-    chance = max(Counter(target).values()) / len(target)
-    p_value = float(binomtest(right, len(target), chance, alternative="greater").pvalue)
-    return ProbeResult(config, len(target), right / len(target), chance, p_value)
-
-
-def _targets(records: Sequence[Record]) -> list[list[str]]:
-    """What is to be guessed of each sample: its answer, a permutation's places, or the number of the right option."""
-    answers: list[dict[str, Any]] = [json.loads(record.answer) for record in records]
-    if all(answer["kind"] == "permutation" for answer in answers):
-        return [list(map(str, place)) for place in zip(*(answer["order"] for answer in answers), strict=True)]
-    if all(answer["kind"] == "choice" for answer in answers) and len({tuple(a["options"]) for a in answers}) > 1:
-        return [[str(answer["options"].index(answer["value"])) for answer in answers]]
-    return [[record.answer_text for record in records]]
-
-
-def _few(target: list[str]) -> list[str]:
-    kept = {answer for answer, _ in Counter(target).most_common(MAX_CLASSES)}
-    return [answer if answer in kept else "another" for answer in target]
-
-
-def _features(sample: Sample) -> dict[str, float]:
+def blind_features(sample: Sample) -> dict[str, float]:
     """All that can be told without looking at a picture or understanding the text."""
     record, features = sample.record, {"variant": float(sample.record.variant), "images": float(len(sample.images))}
     first = sample.images[0].size if sample.images else (1, 1)
@@ -139,6 +80,83 @@ def _features(sample: Sample) -> dict[str, float]:
     features |= {f"id bucket {size}": _bucket(record.item, size) for size in (2, 5, 16)}
     features["id folder"] = _bucket(record.item.rpartition("/")[0], 16)
     return features
+
+
+def probe(samples: Iterable[Sample], features: Features = blind_features) -> ProbeResult:
+    """Probe samples of one config; only what is needed of each is kept.
+
+    Raises:
+        UsageError: fewer than 5 groups of items, more than one config, or always the same answer.
+        MissingExtra: scikit-learn is not installed.
+    """
+    seen = [(sample.record, features(sample)) for sample in samples]
+    return probe_rows([record for record, _ in seen], [row for _, row in seen])
+
+
+def probe_rows(records: Sequence[Record], rows: Sequence[Mapping[str, float]]) -> ProbeResult:
+    """Probe samples of one config by their records and their features; raises as `probe` does."""
+    if len({record.group for record in records}) < FOLDS:
+        raise UsageError(f"a probe needs samples of {FOLDS} or more unrelated items: give it a larger source")
+    configs = sorted({f"{record.task}-{record.level}" for record in records})
+    if len(configs) > 1:
+        raise UsageError(f"a probe takes samples of one config at a time, got {', '.join(configs)}")
+    targets = [_few(target) for target in _targets(records)]
+    if any(len(set(target)) < 2 for target in targets):
+        raise UsageError(f"{configs[0]} always has the same answer: there is nothing to guess")
+    table = _table(rows)
+    groups = [record.group for record in records]
+    results = [_probe_target(configs[0], table, target, groups) for target in targets]
+    return min(adjusted(results), key=lambda result: (result.passes, result.p_value, result.chance - result.score))
+
+
+def probe_all(configs: Iterable[Iterable[Sample]]) -> list[ProbeResult]:
+    """Probe several configs, with p values adjusted for there being several."""
+    return adjusted([probe(samples) for samples in configs])
+
+
+def adjusted(results: Sequence[ProbeResult]) -> list[ProbeResult]:
+    """The same results, with p values adjusted (Holm) for there being several."""
+    p_values = holm([result.p_value for result in results])
+    return [replace(result, p_value=p_value) for result, p_value in zip(results, p_values, strict=True)]
+
+
+def new_classifier() -> "HistGradientBoostingClassifier":
+    """What guesses, not yet trained.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+    except ImportError as error:
+        raise MissingExtra("the blind probe", "audit", error) from error
+
+    return HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, random_state=0)
+
+
+def _probe_target(config: str, table: "np.ndarray", target: list[str], groups: list[str]) -> ProbeResult:
+    classifier = new_classifier()
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    guesses = cross_val_predict(classifier, table, target, groups=groups, cv=GroupKFold(FOLDS))
+    right = sum(guess == answer for guess, answer in zip(guesses, target, strict=True))
+    chance = max(Counter(target).values()) / len(target)
+    return ProbeResult(config, len(target), right / len(target), chance, binomial_tail(right, len(target), chance))
+
+
+def _targets(records: Sequence[Record]) -> list[list[str]]:
+    """What is to be guessed of each sample: its answer, a permutation's places, or the number of the right option."""
+    answers: list[dict[str, Any]] = [json.loads(record.answer) for record in records]
+    if all(answer["kind"] == "permutation" for answer in answers):
+        return [list(map(str, place)) for place in zip(*(answer["order"] for answer in answers), strict=True)]
+    if all(answer["kind"] == "choice" for answer in answers) and len({tuple(a["options"]) for a in answers}) > 1:
+        return [[str(answer["options"].index(answer["value"])) for answer in answers]]
+    return [[record.answer_text for record in records]]
+
+
+def _few(target: list[str]) -> list[str]:
+    kept = {answer for answer, _ in Counter(target).most_common(MAX_CLASSES)}
+    return [answer if answer in kept else "another" for answer in target]
 
 
 def _text_features(record: Record) -> dict[str, float]:
@@ -165,7 +183,7 @@ def _bucket(text: str, size: int) -> float:
     )
 
 
-def _table(rows: Sequence[dict[str, float]]) -> "np.ndarray":
+def _table(rows: Sequence[Mapping[str, float]]) -> "np.ndarray":
     """The features as columns, those that never vary left out; -1 where a sample lacks one.
 
     Not NaN: the classifier fails on a column that has nothing else in some fold.

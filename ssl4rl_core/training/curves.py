@@ -13,31 +13,55 @@ from ssl4rl_core.training.run_folder import Result, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ACCENT, PLAIN, FAINT = "#3346c4", "#3b434d", "#868e99"
+ACCENT, PLAIN, FAINT, PAPER = "#3346c4", "#3b434d", "#868e99", "#ffffff"
+_EDGE, _GRID = "#c9ced5", "#eceef1"
 _WIDTH, _HEIGHT = 4.2, 2.5  # inches; a third of a page on a desk, its full width on a telephone
+_PLOT = (0.125, 0.13, 0.755, 0.83)  # left, bottom, width and height, as shares of the chart's
+_SHARES = (-0.02, 1.04)
+_LABEL_HEIGHT = 10.5  # points
 _MOST_DOTS = 600
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "font.size": 9,
     "font.family": "DejaVu Sans",
-    "axes.edgecolor": "#c9ced5",
+    "axes.edgecolor": _EDGE,
     "axes.labelcolor": FAINT,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
-    "xtick.color": "#c9ced5",
+    "xtick.color": _EDGE,
     "xtick.labelcolor": FAINT,
     "ytick.color": "#ffffff00",
     "ytick.labelcolor": FAINT,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "grid.color": "#eceef1",
+    "grid.color": _GRID,
     "grid.linewidth": 0.8,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.axisbelow": True,
 }
+
+
+COLOURS = (ACCENT, "#c2571a", "#14713d", "#8a3ea6", "#0e7c86", "#a3801a", "#b0305f", "#5b6b2f", "#6b7fd7", "#7a5230")
+_VARIABLES = {
+    **{colour: f"--curve-{number}" for number, colour in enumerate(COLOURS)},
+    PLAIN: "--plain",
+    FAINT: "--dim",
+    PAPER: "--paper",
+    _EDGE: "--edge",
+    _GRID: "--grid",
+}
+"""What the page calls the colours, so that it can choose others for a dark screen."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the steps in the runs of one recipe; of several runs their mean is drawn too."""
+
+    runs: Sequence[Series]
+    colour: str = ACCENT
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,24 @@ class Stages:
     format: Result | None
     end: Result | None
     measured: Series
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Held-out accuracy in the runs of one recipe."""
+
+    runs: Sequence[Stages]
+    colour: str = ACCENT
+
+
+def colour_of(number: int) -> str:
+    """The colour of a recipe, or of a config in a batch, in a chart; after the last of them they begin again."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def page_colour(number: int) -> str:
+    """The same colour as the page's style sheet names it."""
+    return f"var({_VARIABLES[colour_of(number)]})"
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -65,67 +107,98 @@ def window(count: int) -> int:
     return 2 * (count // 40) + 1
 
 
-def steps_chart(
-    runs: Sequence[Series], *, share: bool = True, chance: tuple[float, float] | None = None, colour: str = ACCENT
-) -> str:
+def steps_chart(curves: Sequence[Curve], *, share: bool = True, chance: tuple[float, float] | None = None) -> str:
     """A quantity over the steps: dots and a smoothed line for one run, for several a faint line each and their mean.
 
     Args:
+        curves: one for each recipe.
         share: the quantity is a share in [0, 1], shown in per cent.
         chance: the chance level, lowest and highest where tasks with several are mixed.
 
     Returns:
         An `<svg>` element.
     """
-    runs = [series for series in runs if series]
+    curves = [Curve([series for series in curve.runs if series], curve.colour) for curve in curves]
+    alone = len(curves) == 1 and len(curves[0].runs) == 1
     with _chart(share) as (axes, svg):
-        axes.set_xlim(0, 1.02 * max((series[-1][0] for series in runs), default=1.0))
-        lines = [([step for step, _ in series], smoothed([value for _, value in series])) for series in runs]
-        if len(runs) == 1:
-            # Of a long run not every dot, or the page grows heavy; the line is drawn through all.
-            steps, values = zip(*runs[0][:: 1 + len(runs[0]) // _MOST_DOTS], strict=True)
-            axes.plot(steps, values, ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
-            mean_steps, mean_values = lines[0]
-        else:
-            for steps, values in lines:
-                axes.plot(steps, values, color=colour, alpha=0.28, linewidth=1)
-            mean_steps, mean_values = _mean_line(lines)
-        axes.plot(mean_steps, mean_values, color=colour, linewidth=2, solid_capstyle="round")
-        if mean_values:
-            _label_end(axes, mean_steps[-1], mean_values[-1], share, colour)
+        axes.set_xlim(0, 1.02 * max((series[-1][0] for curve in curves for series in curve.runs), default=1.0))
+        ends = []
+        for curve in curves:
+            lines = [([step for step, _ in series], smoothed([each for _, each in series])) for series in curve.runs]
+            if alone:
+                # Of a long run not every dot, or the page grows heavy; the line is drawn through all.
+                steps, values = zip(*curve.runs[0][:: 1 + len(curve.runs[0]) // _MOST_DOTS], strict=True)
+                axes.plot(steps, values, ".", color=curve.colour, alpha=0.35, markersize=4, markeredgewidth=0)
+            elif len(lines) > 1:
+                for steps, values in lines:
+                    axes.plot(steps, values, color=curve.colour, alpha=0.28, linewidth=1)
+            ends += _draw_mean(axes, lines, curve.colour, 2)
+        _label_ends(axes, ends, share)
         if chance is not None:
             _draw_chance(axes, chance)
     return svg[0]
 
 
-def accuracy_chart(runs: Sequence[Stages], chance: float, last_step: float) -> str:
+def shares_chart(shares: Sequence[Series]) -> str:
+    """What a batch is made of over the steps: the shares of the configs, in COLOURS, one upon the other up to 1.
+
+    Returns:
+        An `<svg>` element, without a legend.
+    """
+    import numpy as np
+
+    with _chart(share=True) as (axes, svg):
+        steps = sorted({step for series in shares for step, _ in series})
+        heights = [np.interp(steps, [step for step, _ in each], [share for _, share in each]) for each in shares]
+        axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+        axes.stackplot(steps, heights, colors=COLOURS, edgecolor=PAPER, linewidth=0.6)
+    return svg[0]
+
+
+def accuracy_chart(groups: Sequence[Accuracy], chance: float, last_step: float) -> str:
     """Held-out accuracy before, during and after training, each with its 95 % interval, and the chance line.
 
     Returns:
         An `<svg>` element.
     """
+    runs = [run for group in groups for run in group.runs]
+    single = len(runs) == 1
     with _chart(share=True) as (axes, svg):
         begin = -0.15 * max(last_step, 1.0) if any(run.start and run.format for run in runs) else 0.0
-        single = len(runs) == 1
-        places = {"start": begin if begin else 0.0, "format": 0.0, "end": max(last_step, 1.0)}
-        lines = []
-        for run in runs:
-            results = {stage: getattr(run, stage) for stage in places}
-            stages = [(places[stage], result) for stage, result in results.items() if result is not None]
-            points = sorted([(place, result.accuracy) for place, result in stages] + _between(run.measured, places))
-            lines.append(tuple(map(list, zip(*points, strict=True))) if points else ([], []))
-            axes.plot(*lines[-1], color=ACCENT, alpha=1 if single else 0.28, linewidth=1.6 if single else 1)
-            for place, result in stages:
-                axes.plot([place, place], [result.low, result.high], color=ACCENT, alpha=0.5 if single else 0.2)
-                axes.plot([place], [result.accuracy], "o", color=ACCENT, markersize=5 if single else 3)
-        mean_steps, mean_values = lines[0] if single else _mean_line([line for line in lines if line[0]])
-        if not single:
-            axes.plot(mean_steps, mean_values, color=ACCENT, linewidth=2)
-        if mean_values:
-            _label_end(axes, mean_steps[-1], mean_values[-1], True, ACCENT)
+        places = {"start": begin, "format": 0.0, "end": max(last_step, 1.0)}
+        ends = []
+        for group in groups:
+            lines = [_draw_stages(axes, run, places, group.colour, 1 if single else 0.28) for run in group.runs]
+            ends += _draw_mean(axes, [line for line in lines if line[0]], group.colour, 1.6 if single else 2)
+        _label_ends(axes, ends, True)
         _name_stages(axes, runs, places, begin)
         _draw_chance(axes, (chance, chance))
     return svg[0]
+
+
+Line = tuple[list[float], list[float]]
+
+
+def _draw_stages(axes: "Axes", run: Stages, places: dict[str, float], colour: str, alpha: float) -> Line:
+    """One run's accuracies with their intervals; returns the line through them."""
+    results = {stage: getattr(run, stage) for stage in places}
+    stages = [(places[stage], result) for stage, result in results.items() if result is not None]
+    points = sorted([(place, result.accuracy) for place, result in stages] + _between(run.measured, places))
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    axes.plot(steps, values, color=colour, alpha=alpha, linewidth=1)
+    for place, result in stages:
+        axes.plot([place, place], [result.low, result.high], color=colour, alpha=0.6 * max(alpha, 0.4))
+        axes.plot([place], [result.accuracy], "o", color=colour, markersize=5 if alpha == 1 else 3)
+    return steps, values
+
+
+def _draw_mean(axes: "Axes", lines: Sequence[Line], colour: str, width: float) -> list[tuple[float, float, str]]:
+    """The mean of several lines; returns where it ends, with its colour, or nothing where it has no points."""
+    steps, values = lines[0] if len(lines) == 1 else mean_line(lines)
+    if not values:
+        return []
+    axes.plot(steps, values, color=colour, linewidth=width, solid_capstyle="round")
+    return [(steps[-1], values[-1], colour)]
 
 
 def _between(measured: Series, places: dict[str, float]) -> Series:
@@ -142,7 +215,7 @@ def _name_stages(axes: "Axes", runs: Sequence[Stages], places: dict[str, float],
         )
 
 
-def _mean_line(lines: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
+def mean_line(lines: Sequence[Line]) -> Line:
     """The mean of several lines over the steps that all of them span."""
     import numpy as np
 
@@ -169,12 +242,21 @@ def _draw_chance(axes: "Axes", chance: tuple[float, float]) -> None:
     )  # fmt: skip
 
 
-def _label_end(axes: "Axes", step: float, value: float, share: bool, colour: str) -> None:
-    text = percent(value) if share else f"{value:.3g}"
-    axes.annotate(
-        text, (step, value), (6, 0), textcoords="offset points", va="center", color=colour, fontweight="bold",
-        annotation_clip=False,
-    )  # fmt: skip
+def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str]], share: bool) -> None:
+    """The last value of each line beside it; where two would cover each other, the upper one moves up."""
+    if share:
+        axes.set_ylim(*_SHARES)
+    bottom, top = axes.get_ylim()
+    points = 72 * _HEIGHT * _PLOT[3] / (top - bottom or 1)  # of a font's, for one unit of the quantity
+    lowest = float("-inf")
+    for step, value, colour in sorted(ends, key=lambda end: end[1]):
+        place = max(value * points, lowest)
+        lowest = place + _LABEL_HEIGHT
+        axes.annotate(
+            percent(value) if share else f"{value:.3g}",
+            (step, value), (6, place - value * points), textcoords="offset points", va="center", color=colour,
+            fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -189,10 +271,10 @@ def _chart(share: bool) -> Iterator[tuple["Axes", list[str]]]:
     svg: list[str] = []
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "ssl4rl"}):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
-        axes: Any = figure.add_axes((0.125, 0.13, 0.755, 0.83))
+        axes: Any = figure.add_axes(_PLOT)
         yield axes, svg
         if share:
-            axes.set_ylim(-0.02, 1.04)
+            axes.set_ylim(*_SHARES)
             axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         else:
@@ -212,4 +294,6 @@ def _svg(figure: Any) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Several charts stand in one page: what no other element refers to needs no id.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
     return re.sub(r' (?:width|height)="[0-9.]+pt"', "", text, count=2)

@@ -3,16 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ssl4rl_core.configs import ALL_LEVELS, parse_configs, suggestion
+from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.samples import Sample, SampleSet, Split
+from ssl4rl_core.samples import BalancedSet, Sample, SampleSet, Split
 from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, TaskSettings
-
-if TYPE_CHECKING:
-    from data_builders.reader import BuiltSamples
 
 
 class Mix(NamedTuple):
@@ -40,6 +37,11 @@ class JoinedSamples:
     def sample(self, config: str, split: Split, index: int) -> Sample:
         """Sample `index` of a config in a split; raises as its set does."""
         return self.sets[config].sample(config, split, index)
+
+    def balanced(self, config: str, split: Split, index: int) -> range:
+        """As its set has it, where it has."""
+        samples = self.sets[config]
+        return samples.balanced(config, split, index) if isinstance(samples, BalancedSet) else range(index, index + 1)
 
 
 def open_data(data: DataSettings, tasks: Sequence[TaskSettings], **changes: Any) -> Mix:
@@ -120,31 +122,13 @@ def _open_source(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:
 
 def _open_build(folder: str, tasks: Sequence[TaskSettings]) -> Mix:
     from data_builders.reader import BuiltSamples
+    from data_builders.selection import configs_named
 
     samples = BuiltSamples(Path(folder))
     weights: dict[str, float] = {}
     for task in tasks:
-        _share(weights, _configs_of(task.task, samples, folder), task)
+        _share(weights, configs_named(samples, task.task), task)
     return Mix(samples, weights or dict.fromkeys(samples.configs, 1.0))
-
-
-def _configs_of(spec: str, samples: "BuiltSamples", folder: str) -> list[str]:
-    """The configs of a build that a spec means: a config, a task at a level, or a task at easy, medium and hard."""
-    configs = samples.configs
-    if spec in configs:
-        return [spec]
-    if "?" in spec:
-        names = [config.name for config in parse_configs([spec], registry()) if config.name in configs]
-    elif ":" in spec:
-        names = [name for name in [spec.replace(":", "-", 1)] if name in configs]
-    else:
-        of_task = {each["name"]: each["level"] for each in samples.manifest.plan.configs if each["task"] == spec}
-        # A level's name begins with that of the level that was changed.
-        usual = [name for name, level in of_task.items() if level.partition("-")[0] in ALL_LEVELS]
-        names = usual or list(of_task)
-    if not names:
-        raise UsageError(f"the build {folder} has no {spec!r}{suggestion(spec.replace(':', '-'), configs)}")
-    return names
 
 
 def _share(weights: dict[str, float], names: Sequence[str], task: TaskSettings) -> None:

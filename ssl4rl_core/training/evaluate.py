@@ -1,20 +1,21 @@
 """Held-out accuracy: what a model answers to questions, and how that compares with chance."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.samples import Sample, SampleSet, Split
+from ssl4rl_core.samples import BalancedSet, Record, Sample, SampleSet, Split
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.intervals import interval
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.rewards import Judge, config_name
-from ssl4rl_core.training.run_folder import Result
+from ssl4rl_core.training.run_folder import GROUPS, Result, group_of
 from ssl4rl_core.training.stream import shuffled
-from ssl4rl_core.verification import Verdict
+from ssl4rl_core.verification import Verdict, near_miss
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ class Evaluator:
     """How a model is asked.
 
     Attributes:
-        limit: questions of each config, a fixed choice among all; None for all of them.
+        limit: questions of each config, as `chosen` takes it.
         temperature: 0 for greedy decoding; above, one completion is sampled from the fixed seed.
     """
 
@@ -65,10 +66,7 @@ class Evaluator:
 
     def indices(self, samples: SampleSet, config: str) -> list[int]:
         """The numbers of the questions, in ascending order."""
-        size = samples.size(config, self.split)
-        if self.limit is None or self.limit >= size:
-            return list(range(size))
-        return sorted(shuffled(position, size, key=0) for position in range(self.limit))
+        return chosen(samples, config, self.split, self.limit)
 
     def _ask(self, model: Any, config: str, batch: Sequence[tuple[int, Sample]]) -> Iterator[Outcome]:
         texts = self._complete(model, [sample for _, sample in batch])
@@ -94,6 +92,31 @@ class Evaluator:
             )
         prompt = inputs["input_ids"].shape[1]
         return [self.prompter.decode(row[prompt:].tolist()) for row in tokens]
+
+
+def chosen(samples: SampleSet, config: str, split: Split, limit: int | None = None) -> list[int]:
+    """The numbers of the samples that are asked about, in ascending order: a fixed choice from all over the split.
+
+    Where samples are balanced, whole items are taken, as many as stay within `limit` (one at least): parts of them
+    would have one answer more often than another, and a model that always says it would seem to know something.
+    Elsewhere single samples are, which gives more items and so a narrower interval.
+
+    Args:
+        limit: how many samples; None for all of them.
+    """
+    size = samples.size(config, split)
+    if limit is None or limit >= size:
+        return list(range(size))
+    taken: set[int] = set()
+    for position in range(size):
+        index = shuffled(position, size, key=0)
+        if index in taken:
+            continue
+        item = samples.balanced(config, split, index) if isinstance(samples, BalancedSet) else range(index, index + 1)
+        if taken and len(taken) + len(item) > limit:
+            break
+        taken.update(item)
+    return sorted(taken)
 
 
 def evaluate(
@@ -123,10 +146,7 @@ def evaluate(
     model.eval()
     try:
         for config in configs:
-            if samples.size(config, evaluator.split) == 0:
-                raise UsageError(
-                    f"there are no {evaluator.split} samples of {config}: build with a larger test fraction"
-                )
+            check_any(samples, config, evaluator.split)
             started = time.perf_counter()
             outcomes = []
             for outcome in evaluator.outcomes(model, samples, config):
@@ -141,11 +161,17 @@ def evaluate(
     return results
 
 
+def check_any(samples: SampleSet, config: str, split: Split) -> None:
+    """See that there are samples of a config in a split; UsageError where there are none."""
+    if samples.size(config, split) == 0:
+        raise UsageError(f"there are no {split} samples of {config}: build with a larger test fraction")
+
+
 @dataclass(frozen=True)
 class Scored:
     """A record and the verdict on a completion to it."""
 
-    record: Any
+    record: Record
     verdict: Verdict
 
 
@@ -155,6 +181,7 @@ def summary(scored: Iterable[Scored], *, model: str = "", stage: str = "end", se
     scores = [each.verdict.score for each in scored]
     low, high = interval(scores, [each.record.item for each in scored])
     record = scored[0].record
+    groups = Counter(group(each.record, each.verdict) for each in scored)
     return Result(
         task=record.task,
         level=record.level,
@@ -169,7 +196,13 @@ def summary(scored: Iterable[Scored], *, model: str = "", stage: str = "end", se
         seconds=None if seconds is None else round(seconds, 3),
         source=record.source,
         downstream=record.task in registry().tasks and not registry().task(record.task).reward,
+        outcomes={name: groups[name] for name in GROUPS},
     )
+
+
+def group(record: Any, verdict: Verdict) -> str:
+    """What became of an answer, as one of `run_folder.GROUPS`."""
+    return group_of(verdict.score, verdict.format_ok, near_miss(record, verdict, registry()))
 
 
 def by_config(scored: Iterable[Scored]) -> dict[str, list[Scored]]:

@@ -1,19 +1,26 @@
 """What a run shows, in plain sentences: each figure beside its chance level and its interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssl4rl_core.pages import percent
+from ssl4rl_core.training.recipe_groups import by_recipe
 from ssl4rl_core.training.run_folder import Result, Run
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one config: a short verdict, and the sentences behind it."""
+    """What is known of one config: a short verdict, and the sentences behind it; `recipe` where there are several."""
 
     config: str
     verdict: str
     sentences: list[str]
+    recipe: str = ""
+
+    @property
+    def name(self) -> str:
+        """The config, and the recipe where there are several."""
+        return f"{self.config}, {self.recipe}" if self.recipe else self.config
 
 
 def config_names(runs: Sequence[Run]) -> list[str]:
@@ -21,9 +28,23 @@ def config_names(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(result.config for run in runs for result in run.results))
 
 
+def trained_configs(runs: Sequence[Run]) -> list[str]:
+    """The configs that were rewarded, by their first result; then those known from the steps alone."""
+    evaluated = [result.config for run in runs for result in run.results if not result.downstream]
+    start = "rewards/answer/"
+    logged = [key.removeprefix(start) for run in runs for line in run.metrics for key in line if key.startswith(start)]
+    return list(dict.fromkeys(evaluated + logged))
+
+
 def findings(runs: Sequence[Run]) -> list[Finding]:
-    """One finding for each config of the runs."""
-    return [_finding(config, runs) for config in config_names(runs)]
+    """One finding for each config of the runs, and each recipe where they have several."""
+    groups = by_recipe(runs)
+    return [
+        replace(_finding(config, group.runs), recipe=group.name if len(groups) > 1 else "")
+        for config in config_names(runs)
+        for group in groups
+        if config in config_names(group.runs)
+    ]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -36,7 +57,8 @@ def _finding(config: str, runs: Sequence[Run]) -> Finding:
     last = next((at[stage] for stage in ("end", "format", "start") if at[stage]), [])
     before = at["format"] or at["start"]
     sentences = []
-    if any(result.downstream for results in at.values() for result in results):
+    downstream = any(result.downstream for results in at.values() for result in results)
+    if downstream:
         sentences.append("Downstream: asked in evaluation alone, never a reward.")
     if at["end"]:
         when = "After training, held-out accuracy" if any(run.metrics for run in runs) else "Held-out accuracy"
@@ -45,7 +67,7 @@ def _finding(config: str, runs: Sequence[Run]) -> Finding:
         sentences.append(
             f"Held-out accuracy is {_figure(last)}, where chance is {percent(last[0].chance, exact=True)}."
         )
-    if at["format"]:
+    if at["format"] and not downstream:
         sentences.append(_format_start(at["start"], at["format"]))
     return Finding(config, _verdict(last), sentences)
 

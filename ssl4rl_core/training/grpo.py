@@ -37,8 +37,9 @@ def train(
     """Train a model on a recipe's tasks and return the folder of the run.
 
     It holds recipe.yaml, environment.json, results.json, metrics.jsonl (a line a logged step), samples.jsonl and
-    pictures/ (some held-out samples and what the model said to them at each stage), model/ (the trained model or its
-    adapter), format/ (the model after the format start) and checkpoints/.
+    pictures/ (some held-out samples and what the model said to them at each stage), failures.jsonl (some that it got
+    wrong at the last stage), model/ (the trained model or its adapter), format/ (the model after the format start) and
+    checkpoints/.
 
     Under a distributed launcher every process calls this; the first one writes.
 
@@ -180,6 +181,8 @@ class _Run:
                 advance(len(scores), f"accuracy {sum(scores) / len(scores):.3f}")
                 if mix is self.held_out and outcome.index in kept[outcome.config]:
                     self.writer.keep(stage, outcome)
+                if mix is self.held_out and self.recipe.evaluate.keep:
+                    self.writer.keep_failure(stage, outcome)
 
             for mix in mixes:
                 options: Any = {"name": self.recipe.model.name, "stage": stage, "each": each}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.formats import ResponseFormat
+from ssl4rl_core.questions import question
 from ssl4rl_core.samples import Sample
-from ssl4rl_core.verification import HasTasks, truth
+from ssl4rl_core.verification import HasTasks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,12 +52,11 @@ class Prompter:
         Raises:
             UsageError: the question has pictures, and the model sees none.
         """
-        answer, _ = truth(sample.record, self._registry)
         images = iter(sample.images)
         parts: list[dict[str, Any]] = [
-            {**part, "image": next(images)} if part["type"] == "image" else part for part in sample.record.content()
+            {**part, "image": next(images)} if part["type"] == "image" else part
+            for part in question(sample.record, self.response_format, self._registry)
         ]
-        parts.append({"type": "text", "text": "\n" + self.response_format.instruction(answer.hint())})
         if not self.sees_pictures:
             if sample.images:
                 raise UsageError(f"task {sample.record.task} asks about pictures, and the model sees none: use a VLM")

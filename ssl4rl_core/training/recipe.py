@@ -223,6 +223,10 @@ class Recipe(Settings):
         """Where a key stands, as errors begin: "demo.yaml, line 12, grpo.max_steps"."""
         return self._places.where(key)
 
+    def stands(self, *key: str | int) -> str:
+        """Where a key was set: "line 12", "--set" or "default"."""
+        return self._places.stands(key)
+
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

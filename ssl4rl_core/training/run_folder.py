@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 
 STAGES = ("start", "format", "end")
 """Before training, after the supervised start on the format, after GRPO."""
+
+STAGE_NAMES = {"start": "start", "format": "after the format start", "end": "after GRPO"}
+"""The stages in words."""
+
+GROUPS = ("right", "near", "wrong", "format")
+"""What became of an answer: right; nearly right (as `Answer.near` says); wrong; or the format was broken."""
 
 Series = list[tuple[float, float]]
 """(step, value) pairs, by step; steps without a finite value are left out."""
@@ -41,6 +48,8 @@ class Result(BaseModel):
     source: str = ""
     downstream: bool = False
     """Whether it was asked in evaluation alone, and never a reward."""
+    outcomes: dict[str, int] = {}
+    """How many of the n answers fell into each of GROUPS; empty where that was not counted."""
 
     @property
     def config(self) -> str:
@@ -61,12 +70,33 @@ class Completion(BaseModel):
     completion: str = ""
     score: float = 0.0
     format_ok: bool = False
+    near: str = ""
+    """In what way a wrong answer is nearly right, as `Answer.near` says it, or ""."""
     images: list[str] = []
+
+    @property
+    def group(self) -> str:
+        """One of GROUPS."""
+        return group_of(self.score, self.format_ok, self.near)
+
+
+def group_of(score: float, format_ok: bool, near: str) -> str:
+    """Which of GROUPS an answer falls into; `near` as in `Completion`."""
+    if not format_ok:
+        return "format"
+    return "right" if score >= 1 else "near" if near else "wrong"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it. `metrics` are the logged steps, in order; `lost` counts unreadable lines."""
+    """A run as its folder tells it.
+
+    Attributes:
+        metrics: the logged steps, in order.
+        completions: what the model said to some held-out samples, not picked, at every stage.
+        failures: some answers of the last stage that are not right, picked for that.
+        lost: how many lines could not be read.
+    """
 
     name: str
     path: Path
@@ -74,6 +104,7 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
+    failures: list[Completion] = field(default_factory=list)
     recipe: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     lost: int = 0
@@ -82,6 +113,14 @@ class Run:
         """A metric over the steps."""
         values = ((line["step"], line.get(key)) for line in self.metrics)
         return [(float(step), float(value)) for step, value in values if _is_number(value)]
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe's values; those in results.json where recipe.yaml is missing or no mapping."""
+        try:
+            values = yaml.safe_load(self.recipe)
+        except yaml.YAMLError:
+            values = None
+        return _mapping(values) or {name: value for name, value in self.config.items() if name != "skipped"}
 
     def result(self, config: str, stage: str) -> Result | None:
         """The newest result of a config at a stage."""
@@ -110,9 +149,11 @@ def read_run(path: Path, name: str) -> Run:
     results = _json(path / "results.json")
     metrics, lost_steps = _lines(path / "metrics.jsonl")
     samples, lost_samples = _lines(path / "samples.jsonl")
+    failed, lost_failures = _lines(path / "failures.jsonl")
     try:
         rows = [Result.model_validate(row) for row in results.get("runs", [])]
         completions = [Completion.model_validate(line) for line in samples]
+        failures = [Completion.model_validate(line) for line in failed]
     except (ValidationError, TypeError) as error:
         raise Ssl4rlError(f"{path} is not a run of this version of ssl4rl: {_first_problem(error)}") from error
     # A resumed run logs some steps again: what was logged last holds.
@@ -124,9 +165,10 @@ def read_run(path: Path, name: str) -> Run:
         config=_mapping(results.get("config")),
         metrics=[steps[step] for step in sorted(steps)],
         completions=completions,
+        failures=failures,
         recipe=_text(path / "recipe.yaml"),
         environment=_json(path / "environment.json"),
-        lost=lost_steps + lost_samples,
+        lost=lost_steps + lost_samples + lost_failures,
     )
 
 

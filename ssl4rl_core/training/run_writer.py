@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +14,21 @@ import yaml
 
 from data_builders.atomic import write_whole
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.evaluate import Outcome
 from ssl4rl_core.training.recipe import Recipe
-from ssl4rl_core.training.run_folder import Result, read_run
+from ssl4rl_core.training.run_folder import Result, group_of, read_run
+from ssl4rl_core.verification import near_miss
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FILES = ("recipe.yaml", "environment.json", "results.json", "metrics.jsonl", "samples.jsonl", "report.html")
+_RECORDS = ("recipe.yaml", "environment.json", "results.json", "metrics.jsonl", "samples.jsonl", "failures.jsonl")
+_FILES = (*_RECORDS, "report.html")
 _FOLDERS = ("checkpoints", "format", "model", "pictures")
 _PACKAGES = ("ssl4rl-core", "torch", "transformers", "trl", "peft", "accelerate", "vllm", "numpy", "pillow")
 _PICTURE_SIDE = 512
+_FAILURES = 4
 _MAY_CHANGE = ("grpo.max_steps", "grpo.num_train_epochs", "grpo.save_steps", "output")
 """What a resumed run may do otherwise than it began."""
 
@@ -41,6 +46,7 @@ class RunWriter:
         self.results: list[Result] = []
         self.skipped: Mapping[str, int] = {}
         self._lines: list[dict[str, Any]] = []
+        self._failures: list[dict[str, Any]] = []
         self._resumed = resume
         if resume:
             self._take_up()
@@ -87,7 +93,10 @@ class RunWriter:
     def add_results(self, results: Sequence[Result]) -> None:
         """Take in a stage's results and write all there are."""
         self.results += results
-        self._write("samples.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines))
+        self._write("samples.jsonl", _json_lines(self._lines))
+        # Of the last stage alone: what went wrong before it is no longer so.
+        self._write("failures.jsonl", _json_lines(self._failures))
+        self._failures = []
         self.write_results()
 
     def write_results(self) -> None:
@@ -98,24 +107,34 @@ class RunWriter:
 
     def keep(self, stage: str, outcome: Outcome) -> None:
         """Keep a sample with its pictures and what the model said to it at this stage."""
+        self._lines.append(self._line(stage, outcome))
+
+    def keep_failure(self, stage: str, outcome: Outcome) -> None:
+        """Keep a sample that was not answered right: of each config the first few that went wrong in each way."""
+        record, verdict = outcome.sample.record, outcome.verdict
+        way = group_of(verdict.score, verdict.format_ok, near_miss(record, verdict, registry()))
+        kept = Counter((line["config"], line["group"]) for line in self._failures)
+        if way != "right" and kept[outcome.config, way] < _FAILURES:
+            self._failures.append({**self._line(stage, outcome), "group": way})
+
+    def _line(self, stage: str, outcome: Outcome) -> dict[str, Any]:
         record, verdict = outcome.sample.record, outcome.verdict
         name = f"{outcome.config}-{outcome.index}"
         images = [f"pictures/{name}-{number}.png" for number in range(len(outcome.sample.images))]
         for image, where in zip(outcome.sample.images, images, strict=True):
             self._write_picture(where, image)
-        self._lines.append(
-            {
-                "sample": name,
-                "config": outcome.config,
-                "stage": stage,
-                "question": record.question,
-                "answer_text": record.answer_text,
-                "completion": outcome.completion,
-                "score": verdict.score,
-                "format_ok": verdict.format_ok,
-                "images": images,
-            }
-        )
+        return {
+            "sample": name,
+            "config": outcome.config,
+            "stage": stage,
+            "question": record.question,
+            "answer_text": record.answer_text,
+            "completion": outcome.completion,
+            "score": verdict.score,
+            "format_ok": verdict.format_ok,
+            "near": near_miss(record, verdict, registry()),
+            "images": images,
+        }
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Append a step's metrics."""
@@ -157,6 +176,10 @@ def _version(package: str) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_lines(values: Sequence[object]) -> str:
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
 
 def _changed(begun: Any, now: Any, key: str = "") -> list[str]:

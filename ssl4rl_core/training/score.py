@@ -141,12 +141,14 @@ def _read(path: Path) -> tuple[list[tuple[int, Line]], list[Problem]]:
 def _records(samples: SampleSet, wanted: Iterable[Key]) -> dict[Key, Record]:
     """The records of these samples; one pass over the configs that are named, both splits."""
     wanted = set(wanted)
+    # Of a build, the pictures are left as they are stored: nothing here looks at them.
+    sample = getattr(samples, "stored", samples.sample)
     found: dict[Key, Record] = {}
     for config in sorted({key.config for key in wanted} & set(samples.configs)):
         for split in ("train", "test"):
             for index in range(samples.size(config, split)):
                 try:
-                    record = samples.sample(config, split, index).record
+                    record = sample(config, split, index).record
                 except Skip:
                     continue
                 key = Key(config, record.item, record.variant)

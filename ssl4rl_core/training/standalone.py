@@ -1,13 +1,17 @@
 """Evaluation of a model on its own, without a training run."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Split
 from ssl4rl_core.training.data import open_data
-from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
+from ssl4rl_core.training.endpoint import Asker, Endpoint
+from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, evaluate, summary
 from ssl4rl_core.training.models import load_model, need_training
-from ssl4rl_core.training.progress import Display, quietly
+from ssl4rl_core.training.progress import Advance, Display, quietly
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.recipe import DataSettings, ModelSettings, TaskSettings
 from ssl4rl_core.training.rewards import Judge
@@ -30,7 +34,7 @@ def evaluate_model(
     """Accuracy of a model on tasks: one result a config, beside chance, with a 95 % interval; greedy decoding.
 
     Args:
-        limit: samples of each config, a fixed choice; None for all.
+        limit: samples of each config, a fixed choice, of whole items where they are balanced; None for all.
         max_tokens: longest completion.
 
     Raises:
@@ -47,11 +51,95 @@ def evaluate_model(
         judge = Judge(answered_as, registry(), prefill=prompter.prefill)
         evaluator = Evaluator(prompter, judge, batch_size, max_tokens, limit=limit, split=split)
         total = sum(len(evaluator.indices(mix.samples, config)) for config in mix.weights)
-        scores: list[float] = []
         with (display or Display()).phase("evaluate", total) as advance:
+            seen = _progress(advance)
+            return evaluate(
+                loaded.model,
+                mix.samples,
+                list(mix.weights),
+                evaluator,
+                name=model.name,
+                each=lambda outcome: seen(outcome.verdict.score),
+            )
 
-            def each(outcome: Outcome) -> None:
-                scores.append(outcome.verdict.score)
-                advance(len(scores), f"accuracy {sum(scores) / len(scores):.3f}")
 
-            return evaluate(loaded.model, mix.samples, list(mix.weights), evaluator, name=model.name, each=each)
+class Served(NamedTuple):
+    """What came of asking an endpoint.
+
+    Attributes:
+        results: one a config, of the requests that were answered.
+        failed: requests that were not, by kind of failure.
+        first_said: what the endpoint said to the first of each kind.
+    """
+
+    results: list[Result]
+    failed: dict[str, int]
+    first_said: dict[str, str]
+
+
+def evaluate_endpoint(
+    endpoint: Endpoint,
+    data: DataSettings,
+    tasks: Sequence[TaskSettings] = (),
+    *,
+    response_format: str = "think_answer",
+    prefill: str = "",
+    split: Split = "test",
+    limit: int | None = None,
+    display: Display | None = None,
+) -> Served:
+    """As `evaluate_model`, of a model that an endpoint serves: the same questions, scores and intervals.
+
+    A request that fails for good is left out and counted.
+
+    Args:
+        prefill: what the served model's chat template writes on its behalf, such as `<think>`.
+
+    Raises:
+        MissingExtra: the extra 'serve' is not installed.
+        Ssl4rlError: the endpoint refuses, fails many times in a row, or answers nothing at all.
+        UsageError: the data, a task or the format does not exist.
+    """
+    answered_as = registry().format(response_format)
+    mix = open_data(data, tasks)
+    for config in mix.weights:
+        check_any(mix.samples, config, split)
+    numbers = {config: chosen(mix.samples, config, split, limit) for config in mix.weights}
+    asker = Asker(endpoint, Judge(answered_as, registry(), prefill=prefill))
+    results = []
+    with (display or Display()).phase("evaluate", sum(map(len, numbers.values()))) as advance:
+        seen = _progress(advance)
+
+        def each(scored: Scored) -> None:
+            seen(scored.verdict.score)
+
+        for config in mix.weights:
+            started = time.perf_counter()
+            if scored := asker.ask(mix.samples, config, split, numbers[config], each):
+                results.append(summary(scored, model=endpoint.model, seconds=time.perf_counter() - started))
+    if not results:
+        if not asker.failed:
+            raise UsageError(f"none of the {split} samples of {', '.join(mix.weights)} can be asked")
+        raise Ssl4rlError(f"endpoint {endpoint.name} answered nothing: {failures(asker.failed, asker.first_said)}")
+    return Served(results, dict(asker.failed), dict(asker.first_said))
+
+
+def failures(failed: dict[str, int], first_said: dict[str, str]) -> str:
+    """Failed requests in words, by kind: "status 500 (2 times, first: overloaded)"."""
+    return ", ".join(
+        f"{kind} ({count} times" + (f", first: {said}" if (said := first_said.get(kind)) else "") + ")"
+        for kind, count in failed.items()
+    )
+
+
+def _progress(advance: Advance) -> Callable[[float], None]:
+    """What takes in a score and shows how many there are, their mean, and how fast they come."""
+    scores: list[float] = []
+    started = time.perf_counter()
+
+    def seen(score: float) -> None:
+        scores.append(score)
+        rate = len(scores) / max(time.perf_counter() - started, 1e-9)
+        advance(len(scores), f"accuracy {sum(scores) / len(scores):.3f}, {rate:.1f}/s")
+
+    return seen

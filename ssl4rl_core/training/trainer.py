@@ -112,9 +112,9 @@ class StreamedTrainer(GRPOTrainer):
         self, inputs: list[dict[str, Any]], prompts: Any, completions: Any, completion_ids_list: list[list[int]]
     ) -> torch.Tensor:
         """TRL's, of all processes; the curriculum and the metrics of each config learn from them."""
-        rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         local = [[row["slot"], len(ids)] for row, ids in zip(inputs, completion_ids_list, strict=True)]
-        gathered = self.accelerator.gather(torch.tensor(local, device=rewards.device))
+        gathered: Any = self.accelerator.gather(torch.tensor(local, device=rewards.device))
         self._observe(rewards.float().cpu(), gathered.cpu())
         return rewards
 

@@ -35,6 +35,12 @@ class Places:
                 return f"{self.name}, line {self._lines[key[:length]]}, {dotted}"
         return f"{self.name}, {dotted}" if dotted else self.name
 
+    def stands(self, key: Key) -> str:
+        """ "line 12", "--set", or "default" where neither file nor command line has the key."""
+        if any(key[:length] in self._by_hand for length in range(1, len(key) + 1)):
+            return "--set"
+        return f"line {self._lines[key]}" if key in self._lines else "default"
+
 
 def read_keys(text: str, name: str) -> tuple[dict[str, Any], Places]:
     """The mapping that a YAML document is, and where its keys stand.

@@ -14,8 +14,10 @@ from ssl4rl_core import Choice, Sample, Skip, Splitter, parse_config, registry, 
 from ssl4rl_core.answers import load_answer
 from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings
 from ssl4rl_core.samples import Split
+from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question
-from ssl4rl_core.testing.guessing import constant_guess, uniform_guess
+
+test_conformance = conformance(AttributeMask)
 
 LEVELS = ["easy", "medium", "hard", "paper"]
 NAMES = [f"n{n}" for n in range(200)]
@@ -148,18 +150,6 @@ def test_bags_and_numbers_are_attributes_too():
         assert len({len(text.split()) for text in offered(sample).values()}) == 1
     numbers = communities(Numbers(rng.normal(size=(200, 8)).astype(np.float32)))
     assert len(samples("hard", numbers)) > 100
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_chance_is_what_guessers_reach(level: str):
-    made = samples(level, variants=4)
-    chance, margin = made[0].record.chance, 4 * math.sqrt(0.25 / len(made))
-    assert abs(constant_guess(made) - chance) < margin
-    assert abs(uniform_guess(made) - chance) < margin
-
-
-def test_a_sample_is_a_function_of_its_item_alone():
-    assert [s.record for s in samples("hard")] == [s.record for s in samples("hard", communities())]
 
 
 @pytest.mark.parametrize(

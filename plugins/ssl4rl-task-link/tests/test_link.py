@@ -13,8 +13,10 @@ from data_builders.sources.networkx_graphs import NetworkX
 from ssl4rl_core import Sample, Skip, Splitter, parse_config, registry, render
 from ssl4rl_core.graph_store import Graph, Strings
 from ssl4rl_core.samples import Split
+from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question
-from ssl4rl_core.testing.guessing import constant_guess, uniform_guess
+
+test_conformance = conformance(Link)
 
 LEVELS = ["easy", "medium", "hard", "paper"]
 RELATIONS = ("likes", "knows", "owns", "sees", "hears")
@@ -172,15 +174,6 @@ def test_a_knowledge_graph_of_few_relations_is_asked_for_tails():
     made = samples("medium", communities(("likes", "knows")), count=5)
     assert all("question mark" in sample.record.question for sample in made)
     assert samples("medium?mode=relation", communities(("likes", "knows"))) == []
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_chance_is_what_guessers_reach(level: str):
-    made = samples(level)
-    chance, margin = made[0].record.chance, 4 * math.sqrt(0.25 / len(made))
-    assert chance == Link().chance(Link.levels[level])
-    assert abs(constant_guess(made) - chance) < margin
-    assert abs(uniform_guess(made) - chance) < margin
 
 
 def test_a_sample_is_a_function_of_its_item_alone():

@@ -13,9 +13,12 @@ from data_builders.sources.networkx_graphs import NetworkX
 from ssl4rl_core import Sample, Skip, Splitter, parse_config, registry, render
 from ssl4rl_core.graph_store import Graph, Strings
 from ssl4rl_core.samples import Split
+from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question
 from ssl4rl_core.testing.guessing import constant_guess, uniform_guess
 from ssl4rl_core.testing.memory import synthetic_source
+
+test_conformance = conformance(Neighbor)
 
 LEVELS = ["easy", "medium", "hard", "paper"]
 
@@ -103,12 +106,6 @@ def test_without_texts_there_is_only_the_graph():
     for sample in made:
         assert '"' not in sample.record.question
         assert "Its nodes" not in sample.record.question
-
-
-def test_a_sample_is_the_same_in_any_order_and_differs_by_variant():
-    once, again = samples("medium", variants=2), samples("medium", communities(), variants=2)
-    assert [sample.record for sample in once] == [sample.record for sample in again]
-    assert once[0].record.question != once[1].record.question
 
 
 @pytest.mark.parametrize("level", LEVELS)

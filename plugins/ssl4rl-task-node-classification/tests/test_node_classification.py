@@ -13,7 +13,10 @@ from data_builders.sources.pyg import PyG
 from ssl4rl_core import Sample, Skip, Splitter, parse_config, registry, render
 from ssl4rl_core.graph_store import Graph, Labels, Strings
 from ssl4rl_core.samples import Split
+from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question
+
+test_conformance = conformance(NodeClassification)
 
 SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
 LEVELS = ["easy", "medium", "hard"]

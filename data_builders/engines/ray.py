@@ -1,0 +1,119 @@
+"""The Ray engine: the units of a plan as tasks of a Ray cluster, which does those again whose worker dies."""
+
+import contextlib
+import functools
+import itertools
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from data_builders.engines import TRIES, Job, Progress, Report
+from data_builders.plan import Unit
+from data_builders.units import Worker
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError
+
+if TYPE_CHECKING:
+    import ray
+
+_REPORT_SECONDS = 1.0
+_END_SECONDS = 10.0
+
+
+def run_on_ray(job: Job, units: Sequence[Unit], workers: int, report: Report, address: str = "") -> None:
+    """Do the units in up to `workers` Ray tasks at a time.
+
+    The output, the files of the source and the plugin files must have the same paths on all of the cluster's machines.
+
+    Args:
+        address: of the cluster. Where it is empty, `RAY_ADDRESS` is used, or a Ray that this process has joined
+            already, or else one is started on this machine and ended again.
+
+    Raises:
+        MissingExtra: ray is not installed.
+        Ssl4rlError: there is no cluster at the address, what a worker raised, or that several died over the same unit.
+    """
+    try:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+    except ImportError as error:
+        raise MissingExtra("the Ray engine", "ray", error) from error
+    with _cluster(address, workers):
+        # In a list, a reference is handed on as it is: each process fetches the plan once, not once a unit.
+        reference = [ray.put(job)]
+        do = ray.remote(max_retries=TRIES - 1, num_cpus=1)(_do)
+        queue = iter(units)
+        running = {do.remote(reference, unit): unit for unit in itertools.islice(queue, workers)}
+        of_items, items, samples = sum(unit.items for unit in units), 0, 0
+        try:
+            while running:
+                finished, _ = ray.wait(list(running), timeout=_REPORT_SECONDS)
+                for each in finished:
+                    unit = running.pop(each)
+                    items, samples = items + unit.items, samples + _result(each, unit)
+                running |= {do.remote(reference, unit): unit for unit in itertools.islice(queue, len(finished))}
+                report(Progress(items, of_items, samples))
+        finally:
+            # What still runs ends by KeyboardInterrupt, and removes what it has half written.
+            for each in running:
+                ray.cancel(each)
+            if running:
+                ray.wait(list(running), num_returns=len(running), timeout=_END_SECONDS)
+
+
+@contextlib.contextmanager
+def _cluster(address: str, workers: int) -> Iterator[None]:
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    # Quietly: what happens to workers is ours to tell.
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+    except Exception as error:  # ConnectionError, RuntimeError, ValueError: as the address is wrong
+        reason = " ".join(str(error).split())[:300]
+        where = f"no Ray cluster answers at {address!r}" if address else "Ray does not start on this machine"
+        raise Ssl4rlError(f"{where}: {reason}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _result(reference: "ray.ObjectRef", unit: Unit) -> int:
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        raise Ssl4rlError(
+            f"{TRIES} Ray workers died while doing {unit.name} (killed, or out of memory?): run the same command again "
+            "to resume, perhaps with fewer --workers"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _worker(job: "ray.ObjectRef") -> Worker:
+    import ray
+
+    return ray.get(job).worker()
+
+
+def _do(job: "list[ray.ObjectRef]", unit: Unit) -> int:
+    """In a Ray worker: do a unit, and say how many samples it has."""
+    counts = [0]
+
+    def tick(items: int, samples: int) -> None:
+        counts[0] = samples
+
+    _worker(job[0]).do(unit, tick)
+    return counts[0]

@@ -1,0 +1,1 @@
+"""Other trainers: what each needs of ours, and nothing that needs it installed."""

@@ -1,0 +1,86 @@
+"""Checks of what is earned without looking: blind guessers against chance, adversaries against the verifier."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.testing.adversaries import ADVERSARIES, Adversary, Trial, adjusted, try_adversaries
+from ssl4rl_core.testing.checks.answers import FORMATS
+from ssl4rl_core.testing.checks.outcome import Fault
+from ssl4rl_core.testing.checks.subject import Subject
+from ssl4rl_core.testing.spellings import honest_spellings
+from ssl4rl_core.verification import verify
+
+SAMPLES = 300
+FEW = 8
+OVERSTATED = 0.03
+"""Chance may lie this much above what the best guesser earns, besides luck: guessers here are simple."""
+_GUESSERS = ("a constant", "another constant", "the most frequent", "a uniform draw")
+
+
+def chance(subject: Subject) -> Iterator[Fault | str]:
+    """No guesser that does not look earns more than the stated chance, and the best earns as much."""
+    guessers = [adversary for adversary in ADVERSARIES if adversary.name in _GUESSERS]
+    trials: list[Trial] = []
+    for config in subject.configs:
+        stated = [sample.record.chance for sample in subject.samples(config, SAMPLES)]
+        where = f"{subject.where('chance')} (level {config.level})"
+        if not all(0 <= value < 1 for value in stated):
+            yield Fault("a chance from 0 to 1, 1 left out", str(max(stated, key=abs)), where)
+            continue
+        tried = _try(subject, config, SAMPLES, guessers)
+        trials += tried
+        best = max(tried, key=lambda trial: trial.score)
+        luck = 5 * math.sqrt(best.chance * (1 - best.chance) / best.n)
+        if best.score < best.chance - max(OVERSTATED, luck):
+            came = f"the best guesser ({best.adversary}) earned {best.score:.3f} over {best.n} samples"
+            yield Fault(f"the best guesser's score, stated as {best.chance:.3f}", came, where)
+    for trial in _above(trials):
+        level = trial.config.removeprefix(f"{subject.task.name}-")
+        came = f"{trial.score:.3f} over {trial.n} samples by {trial.adversary} (p = {trial.p_value:.1g})"
+        yield Fault(f"at most {trial.chance:.3f} without looking", came, f"{subject.where('chance')} (level {level})")
+
+
+def hardening(subject: Subject) -> Iterator[Fault | str]:
+    """Every honest spelling of the right answer scores 1, and no trick earns more than a blind guess."""
+    short = [adversary for adversary in ADVERSARIES if "megabyte" not in adversary.name]
+    long = [adversary for adversary in ADVERSARIES if "megabyte" in adversary.name]
+    trials, best = [], {}
+    for config in subject.configs:
+        if fault := _spelling_fault(subject, config):
+            yield fault
+        tried = [*_try(subject, config, SAMPLES // 3, short), *_try(subject, config, FEW, long)]
+        # Where chance itself is stated too low, that is the chance check's to say.
+        best[tried[0].config] = max(trial.score for trial in tried if trial.adversary in _GUESSERS)
+        trials += tried
+    for trial in _above(trials):
+        luck = 4 * math.sqrt(0.25 / trial.n)
+        if trial.score > best[trial.config] + luck:
+            level = trial.config.removeprefix(f"{subject.task.name}-")
+            came = f"{trial.score:.3f} over {trial.n} samples (p = {trial.p_value:.1g})"
+            expected = f"at most {trial.chance:.3f} for the adversary '{trial.adversary}'"
+            yield Fault(expected, came, f"{subject.where('verify')}, or the answer's parse (level {level})")
+            return
+    yield f"{len(ADVERSARIES)} adversaries"
+
+
+def _try(subject: Subject, config: TaskConfig, count: int, adversaries: Sequence[Adversary]) -> list[Trial]:
+    records = [sample.record for sample in subject.samples(config, count)]
+    return try_adversaries(records, FORMATS[0], subject, adversaries=adversaries)
+
+
+def _above(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that earned more than chance by more than luck, the worst first."""
+    above = [trial for trial in adjusted(trials) if not trial.passes and trial.score > trial.chance]
+    return sorted(above, key=lambda trial: (trial.p_value, -trial.score))
+
+
+def _spelling_fault(subject: Subject, config: TaskConfig) -> Fault | None:
+    for sample in subject.samples(config, FEW):
+        for spelling in honest_spellings(subject.answer(sample)):
+            verdict = verify(sample.record, FORMATS[0].wrap(spelling), FORMATS[0], subject)
+            if verdict.score != 1:
+                where = f"{subject.where('verify')}, or the answer's parse (level {config.level})"
+                expected = f"score 1 for {spelling!r:.80}, a spelling of {sample.record.answer_text!r:.80}"
+                return Fault(expected, str(verdict.score), where)
+    return None

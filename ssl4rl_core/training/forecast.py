@@ -1,0 +1,239 @@
+"""What a recipe would do, without doing it: batches, steps, tokens, memory, and what is missing on this machine."""
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssl4rl_core.configs import parse_configs
+from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.plugins import registry
+from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
+from ssl4rl_core.training.models import need_training
+from ssl4rl_core.training.recipe import Recipe, checked_fields
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
+
+
+class Figure(NamedTuple):
+    """One line of a forecast, and the lines of the recipe that it comes from."""
+
+    name: str
+    value: str
+    comes_from: str
+
+
+class Forecast(NamedTuple):
+    """What would be done, and what keeps it from being done here, one line each."""
+
+    figures: list[Figure]
+    missing: list[str]
+
+
+def forecast(recipe: Recipe, *, processes: int = 1) -> Forecast:
+    """Work out a run from its recipe; nothing is trained, written or, but for a model's configuration, downloaded.
+
+    Args:
+        processes: that would train, one a GPU.
+
+    Raises:
+        MissingExtra: the extra 'train' is not installed.
+        UsageError: the recipe names what does not exist or cannot be.
+    """
+    need_training("a forecast of training")
+    registry().format(recipe.format)
+    batches = _Batches(recipe, processes)
+    if recipe.data.source is not None:
+        parse_configs([task.task for task in recipe.tasks], registry())
+    missing: list[str] = []
+    mix = _opened(recipe, missing)
+    parameters = _parameters(recipe, missing)
+    missing += _not_here(recipe)
+    figures = [
+        *_setting(recipe, mix),
+        *batches.figures(),
+        *batches.lengths(mix),
+        *_memory(recipe, batches, parameters),
+    ]
+    return Forecast(figures, missing)
+
+
+class _Batches:
+    """The sizes that follow from `grpo` and the number of processes, as TRL works them out."""
+
+    def __init__(self, recipe: Recipe, processes: int) -> None:
+        from trl.trainer.grpo_config import GRPOConfig
+
+        self.recipe, self.processes = recipe, processes
+        self._given = checked_fields(GRPOConfig, recipe.grpo, recipe, ("grpo",))
+        self._usual = GRPOConfig
+        self.generations: int = self.of("num_generations")
+        self.slice: int = processes * self.of("per_device_train_batch_size")
+        self.accumulated: int = self.of("gradient_accumulation_steps")
+        self.slices: int = self.of("steps_per_generation") or self.accumulated
+        self.completions = self.slice * self.slices
+        if self.of("generation_batch_size"):
+            self.completions = self.of("generation_batch_size")
+            self.slices = max(self.completions // self.slice, 1)
+        if self.completions % self.generations or self.completions % self.slice:
+            keys = "per_device_train_batch_size", "steps_per_generation", "num_generations"
+            raise UsageError(
+                f"{recipe.where('grpo', 'num_generations')}: a batch of {self.completions} completions "
+                f"({processes} processes x {self.slice // processes} x {self.slices}) does not divide into slices of "
+                f"{self.slice} and groups of {self.generations}: change {', '.join(keys)} or --processes"
+            )
+
+    def of(self, field: str) -> Any:
+        """A field of GRPOConfig, at TRL's default where the recipe has none."""
+        return self._given.get(field, getattr(self._usual, field, None))
+
+    def figures(self) -> Iterator[Figure]:
+        """Learning rate, KL, and the sizes of batches."""
+        yield self._figure("learning rate", f"{self.of('learning_rate'):g}", "learning_rate")
+        yield self._figure("KL coefficient", f"{self.of('beta'):g}", "beta")
+        yield self._figure("completions a prompt", str(self.generations), "num_generations")
+        sizes = "per_device_train_batch_size", "steps_per_generation"
+        formula = f"{self.processes} x {self.slice // self.processes} x {self.slices}"
+        yield self._figure("completions a batch", f"{self.completions:,} = {formula}", *sizes)
+        yield self._figure("prompts a batch", f"{self.completions // self.generations:,}", *sizes, "num_generations")
+        update = self.slice * self.accumulated
+        sizes = "per_device_train_batch_size", "gradient_accumulation_steps"
+        prompts = f"{update / self.generations:,g} prompts x {self.generations}"
+        yield self._figure("completions an update", f"{update:,} = {prompts}", *sizes)
+
+    def lengths(self, mix: Mix | None) -> Iterator[Figure]:
+        """Updates, completions and tokens of the whole training, as far as the data say."""
+        updates, keys = self.of("max_steps"), ("max_steps",)
+        if updates <= 0:
+            updates, keys = self._updates(mix), ("num_train_epochs",)
+        limit = self.recipe.max_prompt_tokens
+        says = self.recipe.stands("max_prompt_tokens")
+        yield Figure("tokens of a prompt", f"at most {limit:,}" if limit else "not limited", says)
+        longest = self.of("max_completion_length")
+        yield self._figure("tokens of a completion", f"at most {longest:,}", "max_completion_length")
+        if not updates:
+            epochs = f"{self.of('num_train_epochs'):g} passes over the data"
+            yield self._figure("updates", f"{epochs}, which are not here", *keys)
+            return
+        completions = updates * self.slice * self.accumulated // self.of("num_iterations")
+        yield self._figure("updates", f"{updates:,}", *keys)
+        yield self._figure("completions", f"{completions:,}", *keys, "per_device_train_batch_size")
+        yield self._figure("tokens generated", f"at most {completions * longest:,}", *keys, "max_completion_length")
+
+    def _updates(self, mix: Mix | None) -> int:
+        """As the trainer counts them for a number of epochs; 0 where the data are missing."""
+        if mix is None:
+            return 0
+        samples = sum(mix.samples.size(config, "train") for config in mix.weights)
+        batches = math.ceil(samples * self.generations / self.completions)
+        # Each generation batch is gone through `num_iterations` times, a slice a pass.
+        passes = batches * self.slices * self.of("num_iterations")
+        return math.ceil(passes / self.accumulated * self.of("num_train_epochs"))
+
+    def _figure(self, name: str, value: str, *fields: str) -> Figure:
+        return Figure(name, value, ", ".join(dict.fromkeys(self.recipe.stands("grpo", field) for field in fields)))
+
+
+def _setting(recipe: Recipe, mix: Mix | None) -> Iterator[Figure]:
+    yield Figure("model", recipe.model.name, recipe.stands("model", "name") or recipe.stands("model"))
+    yield Figure("data", str(recipe.data.build or recipe.data.source), recipe.stands("data"))
+    for number, task in enumerate(recipe.tasks):
+        weight = "" if task.weight == 1 else f", weight {task.weight:g}"
+        yield Figure("task", task.task + weight, recipe.stands("tasks", number))
+    if mix is not None:
+        yield from _samples(mix, recipe.stands("data"))
+    yield Figure("curriculum", recipe.curriculum.kind, recipe.stands("curriculum"))
+    yield Figure("format", recipe.format, recipe.stands("format"))
+    rewards = f"{recipe.rewards.answer:g} x answer + {recipe.rewards.format:g} x format"
+    yield Figure("reward", rewards, recipe.stands("rewards"))
+
+
+def _samples(mix: Mix, says: str) -> Iterator[Figure]:
+    total = sum(mix.weights.values())
+    for config, weight in mix.weights.items():
+        train, test = mix.samples.size(config, "train"), mix.samples.size(config, "test")
+        share = f"{100 * weight / total:.3g} % of the stream"
+        yield Figure("samples", f"{config}: {train:,} train, {test:,} held out; {share}", says)
+
+
+def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
+    """The data of the recipe, or None, and what keeps them from being opened."""
+    try:
+        mix = open_data(recipe.data, recipe.tasks)
+        open_downstream(recipe.data, recipe.evaluate.downstream)
+    except Ssl4rlError as error:
+        missing.append(f"data ({recipe.where('data')}): {error}")
+        return None
+    check_rewards(mix.weights)
+    return mix
+
+
+class _Parameters(NamedTuple):
+    all: int
+    trained: int
+
+
+def _parameters(recipe: Recipe, missing: list[str]) -> _Parameters | None:
+    """Counted on a model without memory, from its configuration alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    from ssl4rl_core.training.settings import lora_config
+
+    lora = lora_config(recipe)
+    try:
+        config = AutoConfig.from_pretrained(recipe.model.name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        missing.append(f"model ({recipe.where('model')}): {recipe.model.name} is not here and cannot be reached")
+        return None
+    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    with torch.device("meta"):
+        model: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_config(config)
+        if lora is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, lora)
+    weights = list(model.parameters())
+    return _Parameters(
+        sum(each.numel() for each in weights), sum(each.numel() for each in weights if each.requires_grad)
+    )
+
+
+def _memory(recipe: Recipe, batches: _Batches, parameters: _Parameters | None) -> Iterator[Figure]:
+    """Of one process that holds the whole model: what is there before the first activation."""
+    dtype = recipe.model.dtype
+    says = recipe.stands("model", "dtype")
+    if parameters is None:
+        yield Figure("memory", "not known without the model's configuration", recipe.stands("model"))
+        return
+    count = f"{parameters.all:,}, of which {parameters.trained:,} are trained"
+    yield Figure("parameters", count, recipe.stands("peft") if recipe.peft else recipe.stands("model"))
+    frozen = parameters.all - parameters.trained
+    # An adapter is kept in float32, whatever the model's weights are.
+    of_trained = 4 if recipe.peft else _BYTES[dtype]
+    weights = frozen * _BYTES[dtype] + parameters.trained * of_trained
+    optimizer = 3 * parameters.trained * of_trained  # the gradient, and AdamW's two moments
+    reference = 0 if recipe.peft or not batches.of("beta") else weights
+    total = _gib(weights + optimizer + reference)
+    parts = f"weights {_gib(weights)}, gradients and AdamW {_gib(optimizer)}, reference {_gib(reference)}"
+    yield Figure("memory a process", f"{total} GiB and activations ({parts})", says)
+    if batches.of("use_vllm") and batches.of("vllm_mode") == "colocate":
+        share = f"{100 * batches.of('vllm_gpu_memory_utilization'):g} % of each GPU"
+        yield Figure("memory of vLLM", share, recipe.stands("grpo", "vllm_gpu_memory_utilization"))
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f}"
+
+
+def _not_here(recipe: Recipe) -> Iterator[str]:
+    import torch
+
+    if recipe.grpo.get("use_vllm") and importlib.util.find_spec("vllm") is None:
+        yield f"vllm ({recipe.where('grpo', 'use_vllm')}): pip install vllm"
+    if recipe.grpo.get("bf16") and not torch.cuda.is_available():
+        yield f"a GPU ({recipe.where('grpo', 'bf16')}): there is none here"
+    if (Path(recipe.output) / "results.json").exists():
+        yield f"a free output folder ({recipe.where('output')}): {recipe.output} holds a run; --resume or --overwrite"

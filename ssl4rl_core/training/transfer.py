@@ -1,0 +1,196 @@
+"""What was learnt without labels, measured where it was never a reward: one table of models and downstream tasks.
+
+A downstream task is either a few-shot linear probe on frozen vision features (`digits`, `faces`) or the multiple-choice
+questions of a source (`mmbench:FILE`). All models get the same labelled pictures and the same questions, so that the
+change from the first model, the one before training, is judged item by item.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from pydantic import Field
+
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.plugins import registry
+from ssl4rl_core.training.evaluate import Evaluator
+from ssl4rl_core.training.intervals import Z, interval, wilson
+from ssl4rl_core.training.linear_probe import (
+    DATASETS,
+    SHOTS,
+    LabelledPictures,
+    labelled_pictures,
+    probe,
+    vision_features,
+)
+from ssl4rl_core.training.models import Loaded, load_model, need_training
+from ssl4rl_core.training.multiple_choice import Questions, ask, open_questions
+from ssl4rl_core.training.progress import Advance, Display, quietly
+from ssl4rl_core.training.prompts import Prompter
+from ssl4rl_core.training.recipe import ModelSettings
+from ssl4rl_core.training.rewards import Judge
+from ssl4rl_core.training.run_folder import Result
+
+
+class Transfer(Result):
+    """A model's result on a downstream task; the first model's stage is "start" where there are several."""
+
+    change: float | None = None
+    """Accuracy less that of the first model."""
+    change_low: float | None = None
+    change_high: float | None = None
+    """95 % interval of the change, from the differences item by item (normal approximation)."""
+    by_draw: list[float] = Field(default_factory=list)
+    """Of a probe: accuracy for each draw of labelled pictures."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How questions are asked; a probe asks none."""
+
+    response_format: str = "think_answer"
+    batch_size: int = 16
+    max_tokens: int = 1024
+    limit: int | None = None
+    """Questions of each source, a fixed choice among all; None for all."""
+
+
+class Downstream(Protocol):
+    """A downstream task, opened."""
+
+    steps: int
+    """What its progress counts up to."""
+
+    def measure(self, loaded: Loaded, advance: Advance) -> tuple[Transfer, Mapping[str, float]]:
+        """A model's result, and its score in [0, 1] for each item."""
+        ...
+
+
+def transfer(
+    models: Sequence[ModelSettings],
+    downstream: Sequence[str],
+    asking: Asking | None = None,
+    *,
+    verbose: bool = False,
+    display: Display | None = None,
+) -> list[Transfer]:
+    """Accuracy of models on downstream tasks, beside chance, and how it changed from the first model.
+
+    Args:
+        downstream: `digits`, `faces`, each with `?shots=N` if wanted, or a source of questions, `mmbench:FILE`.
+
+    Returns:
+        One result a task and model, by task.
+
+    Raises:
+        MissingExtra: the extra 'train', or 'embedded' for a probe, is not installed.
+        UsageError: a model, a task, a source or the format does not exist, or a model sees no pictures.
+    """
+    need_training("transfer")
+    asking, display = asking or Asking(), display or Display()
+    if not models or not downstream:
+        raise UsageError("transfer needs a model and a downstream task: " + ", ".join([*DATASETS, "mmbench:FILE"]))
+    with quietly(verbose):
+        tasks = [open_downstream(spec, asking) for spec in downstream]
+        found: list[list[tuple[Transfer, Mapping[str, float]]]] = [[] for _ in tasks]
+        for number, settings in enumerate(models):
+            loaded = load_model(settings)
+            # Of one model there is no before and after.
+            stage = "start" if number == 0 and len(models) > 1 else "end"
+            for task, results in zip(tasks, found, strict=True):
+                started = time.perf_counter()
+                with display.phase(settings.name, task.steps) as advance:
+                    result, scores = task.measure(loaded, advance)
+                told = {"model": settings.name, "stage": stage, "seconds": round(time.perf_counter() - started, 3)}
+                if results:
+                    told |= _change(result.accuracy - results[0][0].accuracy, results[0][1], scores)
+                results.append((result.model_copy(update=told), scores))
+            del loaded  # two models need not fit in memory together
+    return [result for results in found for result, _ in results]
+
+
+def open_downstream(spec: str, asking: Asking) -> Downstream:
+    """The task of a spec; raises as `transfer` does."""
+    name, _, query = spec.partition("?")
+    if name in DATASETS:
+        return _Probe(spec, labelled_pictures(name), _shots(spec, query))
+    if ":" not in name:
+        raise UsageError(f"no downstream task {spec!r}: write {', '.join(DATASETS)} or a source, as mmbench:FILE")
+    return _Choice(open_questions(registry().source(spec), limit=asking.limit), asking)
+
+
+def _shots(spec: str, query: str) -> int:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    shots = options.pop("shots", str(SHOTS))
+    if options or not shots.isdecimal() or int(shots) < 1:
+        raise UsageError(f"{spec!r}: a probe takes shots=N alone, labelled pictures a class, 1 or more")
+    return int(shots)
+
+
+class _Probe:
+    def __init__(self, spec: str, pictures: LabelledPictures, shots: int) -> None:
+        self._spec, self._pictures, self._shots = spec, pictures, shots
+        self.steps = len(pictures.images)
+
+    def measure(self, loaded: Loaded, advance: Advance) -> tuple[Transfer, Mapping[str, float]]:
+        features = vision_features(loaded, self._pictures.images, advance=advance)
+        score = probe(features, self._pictures.labels, shots=self._shots)
+        result = Transfer(
+            task="linear-probe",
+            level=f"{self._shots}-shot",
+            stage="end",
+            n=len(score.scores),
+            accuracy=score.accuracy,
+            low=score.low,
+            high=score.high,
+            chance=score.chance,
+            source=self._spec.partition("?")[0],
+            downstream=True,
+            by_draw=list(score.by_draw),
+        )
+        return result, score.scores
+
+
+class _Choice:
+    def __init__(self, questions: Questions, asking: Asking) -> None:
+        self._questions, self._asking = questions, asking
+        items = questions.samples.size(questions.config, "test") // questions.turns
+        self.steps = min(items, questions.limit or items)
+
+    def measure(self, loaded: Loaded, advance: Advance) -> tuple[Transfer, Mapping[str, float]]:
+        asking, questions = self._asking, self._questions
+        response_format = registry().format(asking.response_format)
+        ends = loaded.model.generation_config.eos_token_id
+        prompter = Prompter(loaded.processor, response_format, registry(), ends=ends)
+        judge = Judge(response_format, registry(), prefill=prompter.prefill)
+        evaluator = Evaluator(prompter, judge, asking.batch_size, asking.max_tokens, limit=questions.most_samples)
+        choices = ask(loaded.model, questions, evaluator, advance)
+        scores = list(choices.scores.values())
+        low, high = interval(scores, list(choices.scores))
+        result = Transfer(
+            task="multiple-choice",
+            level="circular" if questions.turns > 1 else "published",
+            stage="end",
+            n=len(scores),
+            accuracy=statistics.fmean(scores),
+            low=low,
+            high=high,
+            chance=choices.chance,
+            format_rate=choices.format_rate,
+            source=questions.source,
+            downstream=True,
+        )
+        return result, choices.scores
+
+
+def _change(change: float, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """A change of accuracy with its interval, whose width is that of the differences of the items both were asked."""
+    differences = [score - before[item] for item, score in after.items() if item in before]
+    spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
+    # Where nothing varied, no difference in n items still leaves room for one: as much as none in n trials does.
+    half = Z * spread / math.sqrt(len(differences)) or wilson(0.0, len(differences))[1]
+    return {"change": change, "change_low": max(-1.0, change - half), "change_high": min(1.0, change + half)}

@@ -1,0 +1,207 @@
+"""Transfer: models on downstream tasks before and after, item by item, with chance and intervals."""
+
+import base64
+import csv
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssl4rl_core import UsageError, registry
+from ssl4rl_core.cli import run as cli
+from ssl4rl_core.testing.memory import synthetic_source
+from ssl4rl_core.testing.sources import noise
+from ssl4rl_core.training.evaluate import Evaluator, Outcome
+from ssl4rl_core.training.linear_probe import labelled_pictures, probe, vision_features
+from ssl4rl_core.training.multiple_choice import ask, open_questions
+from ssl4rl_core.training.progress import Display
+from ssl4rl_core.training.recipe import ModelSettings
+from ssl4rl_core.training.rewards import Judge
+from ssl4rl_core.training.transfer import Asking, transfer
+
+SILENT = Display(shown=False)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    """Two tiny VLMs with other random weights."""
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from ssl4rl_core.testing.tiny import tiny_vlm
+
+    folder = tmp_path_factory.mktemp("models")
+    return [str(tiny_vlm(folder / str(seed), ["Question: ?"], hidden=32, layers=1, seed=seed)) for seed in (0, 1)]
+
+
+class Scripted:
+    """An evaluator whose model says what `choose` makes of a question."""
+
+    def __init__(self, choose, limit: int | None = None) -> None:
+        answered_as = registry().format("answer_only")
+        self._choose, self._format = choose, answered_as
+        self._judge = Judge(answered_as, registry())
+        self._asked = Evaluator(SimpleNamespace(), self._judge, limit=limit)  # pyright: ignore[reportArgumentType]
+
+    def outcomes(self, model, samples, config):
+        from ssl4rl_core import Skip
+
+        for index in self._asked.indices(samples, config):
+            try:
+                sample = samples.sample(config, "test", index)
+            except Skip:
+                continue
+            text = self._format.wrap(self._choose(sample.record.question))
+            yield Outcome(config, index, sample, text, self._judge(sample.record, text))
+
+
+def lettered(question: str) -> dict[str, str]:
+    """Options by letter."""
+    return dict(re.findall(r"^([A-Z])\. (.+)$", question, re.MULTILINE))
+
+
+def seer(question: str) -> str:
+    """Knows that the pictures are numbered from 0 and shows it: the option is told by the source's rule."""
+    return next(letter for letter, option in lettered(question).items() if int(option) % 4 == 1)
+
+
+def test_circular_evaluation_counts_a_question_only_if_every_turn_is_right():
+    questions = open_questions(synthetic_source(8))
+    evaluator: Any = Scripted(lambda question: "A")
+    constant = ask(None, questions, evaluator)
+    assert set(constant.scores.values()) == {0.0} and constant.format_rate == 1.0
+    evaluator = Scripted(seer)
+    by_text = ask(None, questions, evaluator)
+    # Pictures 1 and 5 of 8 are those whose number the seer names, wherever the option stands.
+    assert [item for item, score in by_text.scores.items() if score] == ["picture-1", "picture-5"]
+    assert by_text.chance == 0.25 == np.mean(list(by_text.scores.values()))
+
+
+def test_a_limit_takes_whole_questions():
+    questions = open_questions(synthetic_source(8), limit=3)
+    heard: list[int] = []
+    evaluator: Any = Scripted(seer, limit=questions.most_samples)
+    choices = ask(None, questions, evaluator, lambda done, text: heard.append(done))
+    assert len(choices.scores) == 3 and heard[-1] == 3 and len(heard) == 3 * 4
+
+
+def test_the_published_order_is_asked_once_where_the_source_says_so():
+    source: Any = synthetic_source(8)
+    source.circular = False
+    questions = open_questions(source)
+    assert questions.turns == 1
+    evaluator: Any = Scripted(lambda question: "A")
+    choices = ask(None, questions, evaluator)
+    assert [item for item, score in choices.scores.items() if score] == ["picture-0", "picture-4"]
+
+
+def test_a_probe_tells_features_that_hold_the_class_from_those_that_do_not():
+    pytest.importorskip("sklearn", reason="needs the extra 'embedded'")
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    blind = rng.normal(size=(300, 8))
+    nothing = probe(blind, labels)
+    assert nothing.low < nothing.chance < nothing.high and nothing.chance == pytest.approx(1 / 3)
+    told = probe(blind + 3 * np.eye(8)[labels], labels)
+    assert told.accuracy > 0.9 and told.low > nothing.high and len(told.by_draw) == 3
+    assert told == probe(blind + 3 * np.eye(8)[labels], labels)
+    # The same pictures are learnt from, whatever the features: some are shown in all draws, never the same ones.
+    assert told.scores.keys() == nothing.scores.keys()
+
+
+def test_no_class_may_be_shown_whole():
+    pytest.importorskip("sklearn", reason="needs the extra 'embedded'")
+    with pytest.raises(UsageError, match="12 shots leave nothing to test"):
+        probe(np.zeros((24, 2)), np.arange(24) % 2, shots=12)
+
+
+def test_features_are_of_the_picture_and_not_of_its_batch(models):
+    from ssl4rl_core.training.models import load_model
+
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    loaded = load_model(ModelSettings(name=models[0]))
+    images = labelled_pictures("faces").images[98:102]
+    together = vision_features(loaded, images)
+    assert together.shape == (4, 32) and together.dtype == np.float32
+    assert np.allclose(together, vision_features(loaded, images, batch_size=1), atol=1e-5)
+    assert not np.allclose(together[0], together[1], atol=1e-3)
+
+
+def test_two_models_are_compared_item_by_item(models):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    settings = [ModelSettings(name=name) for name in (models[0], models[0], models[1])]
+    first, again, other = transfer(settings, ["faces?shots=5"], display=SILENT)
+    assert (first.task, first.level, first.source, first.n) == ("linear-probe", "5-shot", "faces", 200)
+    assert [each.stage for each in (first, again, other)] == ["start", "end", "end"] and first.downstream
+    assert first.change is None and again.change == 0.0 and again.accuracy == first.accuracy
+    assert other.change == pytest.approx(other.accuracy - first.accuracy)
+    assert again.change_low is not None and again.change_low < 0
+    assert first.chance == 0.5 < first.low <= np.mean(first.by_draw) <= first.high
+
+
+def mmbench(folder: Path) -> Path:
+    path = folder / "MMBench_DEV_EN.tsv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        picture = base64.b64encode(noise(1, side=56)).decode()
+        rows = [(number, "Which?", "one", "two", "AB"[number % 2], picture) for number in range(3)]
+        header = ("index", "question", "A", "B", "answer", "image")
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(models, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    where, out = mmbench(tmp_path), tmp_path / "results.json"
+    options = ["--downstream", "faces", "--downstream", f"mmbench:{where}", "--max-tokens", "4", "--out", str(out)]
+    assert cli(["transfer", "--model", models[0], "--model", models[1], *options, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["task"], row["model"]) for row in rows] == [
+        (task, model) for task in ("linear-probe", "multiple-choice") for model in models
+    ]
+    assert (rows[2]["level"], rows[2]["n"], rows[2]["chance"]) == ("circular", 3, 0.5)
+    assert (rows[2]["accuracy"], rows[2]["format_rate"]) == (0.0, 0.0)
+    from ssl4rl_core.training.run_folder import read_run
+
+    run = read_run(tmp_path, "transfer")
+    assert [result.downstream for result in run.results] == [True] * 4
+    once = ["--downstream", f"mmbench:{where}?circular=false", "--max-tokens", "4"]
+    assert cli(["transfer", "--model", models[0], *once]) == 0
+    table = " ".join(capsys.readouterr().out.split())
+    assert "0.0% (0.0% to" in table and "50.0%" in table and "publish" in table
+
+
+def test_eval_asks_a_benchmark_and_training_refuses_it(models, tmp_path, capsys):
+    from ssl4rl_core.training.data import check_rewards
+
+    asked = ["--source", f"mmbench:{mmbench(tmp_path)}", "--task", "multiple-choice:published", "--max-tokens", "2"]
+    assert cli(["eval", "--model", models[0], *asked, "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["n"], row["chance"], row["downstream"]) == (3, 0.5, True)
+    with pytest.raises(UsageError, match="multiple-choice is a downstream task and never a reward"):
+        check_rewards(["multiple-choice-published"])
+
+
+@pytest.mark.parametrize(
+    ("downstream", "says"),
+    [
+        ("digts", "no downstream task 'digts': write digits, faces or a source"),
+        ("digits?shot=3", "a probe takes shots=N alone"),
+        ("faces?shots=100", "100 shots leave nothing to test"),
+        ("embedded:faces", "embedded:faces has image items"),
+        ("mmbench:nowhere.tsv", "no file nowhere.tsv"),
+    ],
+)
+def test_what_is_wrong_is_one_line(models, downstream, says):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    with pytest.raises(UsageError, match=says):
+        transfer([ModelSettings(name=models[0])], [downstream], Asking(max_tokens=2), display=SILENT)
+
+
+def test_a_model_without_eyes_is_refused(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from ssl4rl_core.testing.tiny import tiny_lm
+
+    name = str(tiny_lm(tmp_path / "lm", ["?"], hidden=32, layers=1))
+    with pytest.raises(UsageError, match="the model sees no pictures: use a VLM"):
+        transfer([ModelSettings(name=name)], ["faces"], display=SILENT)
