@@ -1,0 +1,123 @@
+"""`ssl4rl train RECIPE --dry-run`: figures that follow from the recipe, each with its line, and what is missing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssl4rl_core.cli import run as cli
+from ssl4rl_core.errors import UsageError
+from ssl4rl_core.training.forecast import forecast
+from ssl4rl_core.training.recipe import Recipe, load_recipe, parse_recipe
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ["By how many degrees was it turned? Give only the final answer, one of 0, 90, 180, 270, inside <answer>."]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    from data_builders import build
+    from ssl4rl_core.testing.memory import synthetic_source
+    from ssl4rl_core.testing.tiny import tiny_vlm
+
+    folder = tmp_path_factory.mktemp("forecast")
+    tiny_vlm(folder / "lm", TEXTS, pixels=28, hidden=32, layers=1)
+    build(["rotation:easy"], synthetic_source(30, width=64, height=64), folder / "built", test_fraction=0.2)
+    return folder
+
+
+def recipe(folder: Path, *changes: str) -> Recipe:
+    text = f"""
+model: {folder / "lm"}
+data: {{build: {folder / "built"}}}
+grpo:
+  num_generations: 4
+  per_device_train_batch_size: 8
+  gradient_accumulation_steps: 2
+  num_train_epochs: 3
+  max_completion_length: 10
+output: {folder / "run"}
+"""
+    return parse_recipe(text, "r.yaml", changes)
+
+
+def values(made: Recipe, **options: int) -> dict[str, str]:
+    return {figure.name: figure.value for figure in forecast(made, **options).figures}
+
+
+def test_the_paper_s_setting_stands_in_the_paper_s_recipe():
+    path = ROOT / "recipes" / "paper-qwen2.5-vl-3b.yaml"
+    lines = path.read_text().splitlines()
+    found = forecast(load_recipe(path, ["model=no-such-model"]), processes=8)
+    figures = {figure.name: figure for figure in found.figures}
+    assert figures["prompts a batch"].value == "512"
+    assert figures["completions an update"].value == "640 = 128 prompts x 5"
+    assert figures["reward"].value == "1 x answer + 0 x format"
+    assert figures["tokens of a prompt"].value == "at most 1,024"
+    assert figures["tokens of a completion"].value == "at most 2,048"
+    assert figures["updates"].value.startswith("20 passes")
+    for name, key in (("learning rate", "learning_rate: 1.0e-6"), ("KL coefficient", "beta: 0.01")):
+        assert key in lines[int(figures[name].comes_from.removeprefix("line ")) - 1]
+    missing = "\n".join(found.missing)
+    assert "builds/rotation-paper" in missing and "no-such-model" in missing
+
+
+def test_a_forecast_is_what_training_does(folder):
+    from datasets.utils import disable_progress_bars
+
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+    from ssl4rl_core.training.run_folder import read_run
+
+    disable_progress_bars()
+    made = recipe(folder, f"output={folder / 'trained'}", "grpo.save_strategy='no'", "evaluate.stages=[]", "tasks=[]")
+    expected = values(made)
+    done = read_run(train(made, display=Display(shown=False)), "run")
+    assert expected["updates"] == str(len(done.metrics))
+    assert expected["completions an update"] == "16 = 4 prompts x 4"
+    assert expected["completions"] == str(16 * len(done.metrics))
+
+
+def test_memory_is_of_all_weights_and_less_with_an_adapter_or_without_a_reference(folder):
+    count = int(values(recipe(folder))["parameters"].partition(",")[0] + "000")
+    assert count > 0
+    whole = values(recipe(folder, "model.dtype=float32", "grpo.beta=0.1"))
+    assert "reference 0.00" in whole["memory a process"]
+    trained = int(
+        values(recipe(folder, "peft={r: 2, target_modules: [q_proj]}"))["parameters"].split()[3].replace(",", "")
+    )
+    assert 0 < trained < count / 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("grpo.num_generations=3", "a batch of 16 completions"),
+        ("grpo.num_generation=3", "did you mean 'num_generations'"),
+        ("format=thinkanswer", "think_answer"),
+        ("data={source: 'embedded:faces'}", "name at least one"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(folder, change, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        forecast(recipe(folder, change))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_task_of_a_source_is_refused_and_more_processes_divide_what_one_does_not(folder):
+    with pytest.raises(UsageError, match="rotatoin"):
+        forecast(recipe(folder, "data={source: 'embedded:faces'}", "tasks=rotatoin"))
+    uneven = recipe(folder, "grpo.per_device_train_batch_size=1", "grpo.gradient_accumulation_steps=1")
+    with pytest.raises(UsageError, match="--processes"):
+        forecast(uneven)
+    assert values(uneven, processes=8)["prompts a batch"] == "2"
+
+
+def test_the_command_prints_json_and_trains_nothing(folder, capsys, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe(folder).to_yaml())
+    assert cli(["train", str(path), "--dry-run", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["missing"] == []
+    assert {"what": "completions a prompt", "value": "4", "from": "line 40"}.keys() == printed["figures"][0].keys()
+    assert not (folder / "run").exists()
