@@ -12,7 +12,7 @@ install: .venv/.installed
 # One resolver call for all, so that versions agree; again when a pyproject changes.
 .venv/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,ray,embedded,audit,docs,dev]' $(addprefix -e ./,$(PLUGINS))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,ray,serve,verifiers,embedded,audit,docs,dev]' $(addprefix -e ./,$(PLUGINS))
 	touch $@
 
 test: install lint
