@@ -9,8 +9,8 @@ PLUGINS := $(wildcard plugins/ssl4rl-task-*)
 
 install: .venv/.installed
 
-# One resolver call for all, so that versions agree; again when a pyproject changes.
-.venv/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
+# One resolver call for all, so that versions agree; again when what is asked for changes.
+.venv/.installed: Makefile pyproject.toml $(addsuffix /pyproject.toml,$(PLUGINS))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,graph,ray,serve,verifiers,embedded,audit,docs,dev]' $(addprefix -e ./,$(PLUGINS))
 	touch $@

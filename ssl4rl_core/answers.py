@@ -26,7 +26,10 @@ MAX_ANSWER_CHARS = 500
 
 
 class Answer(BaseModel):
-    """A right answer. Subclasses set `kind`, the name it has in JSON, and say how it is written, read and scored."""
+    """A right answer. Subclasses set `kind`, the name it has in JSON, and say how it is written, read and scored.
+
+    A constructor of a subclass takes its fields by name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: ClassVar[str]
@@ -390,7 +393,7 @@ def load_answer(text: str, extra_types: Iterable[type[Answer]] = ()) -> Answer:
     try:
         fields = json.loads(text)
         answer_type = types[fields.pop("kind")]
-        # Not the constructor, whose arguments are each type's own, but the validator behind it.
+        # Pydantic hands the fields by name to a type's own constructor: its arguments must be named as they are.
         return answer_type.model_validate(fields)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
         raise UsageError(f"not a recorded answer ({', '.join(sorted(types))}): {text[:200]!r} ({error})") from error

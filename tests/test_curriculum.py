@@ -52,7 +52,15 @@ def test_goldilocks_forgets_what_was_long_ago():
     curriculum = Goldilocks(LEVELS, TASKS, window=8)
     for accuracy in [0.0] * 50 + [1.0] * 8:
         curriculum.observe("a-easy", accuracy)
-    assert 0.8 < curriculum.state()["a-easy"] < 0.95
+    assert 0.8 < curriculum.state()["accuracy"]["a-easy"] < 0.95
+
+
+def test_one_unlucky_group_at_the_beginning_does_not_drown_a_level():
+    curriculum = Goldilocks({"a-easy": 1.0, "a-hard": 1.0}, TASKS)
+    for accuracy in [0.0] + [0.25] * 15:
+        curriculum.observe("a-easy", accuracy)
+        curriculum.observe("a-hard", 0.25)
+    assert curriculum.shares(0)["a-easy"] > 0.47
 
 
 def test_a_task_that_is_wholly_solved_goes_by_weight():
@@ -95,6 +103,15 @@ def test_a_schedule_has_its_phases_and_then_the_weights():
 def test_a_curriculum_that_cannot_be_is_refused(text: str, message: str):
     with pytest.raises(UsageError, match=message):
         settings(text)
+
+
+def test_a_phase_names_a_task_as_the_recipe_does():
+    weights = {"rotation-easy-step-45": 1.0, "rotation-hard": 1.0}
+    text = "{kind: schedule, phases: [{until: 0.5, tasks: 'rotation:easy?step=45'}]}"
+    curriculum = make_curriculum(settings(text), weights, dict.fromkeys(weights, "rotation"))
+    assert curriculum.shares(0) == {"rotation-easy-step-45": 1, "rotation-hard": 0}
+    with pytest.raises(UsageError, match="a-easy is named twice"):
+        make_curriculum(settings("{kind: schedule, phases: [{until: 0.5, tasks: [a, 'a:easy']}]}"), LEVELS, TASKS)
 
 
 def test_a_phase_of_an_unknown_task_is_refused():

@@ -223,6 +223,7 @@ def test_thinking_that_the_template_opens_or_the_server_takes_out(records, sourc
         assert ask(server.url, source, "think_answer", prefill="<think>", limit=3).results[0].accuracy == 1
     with serve(taken_out) as server:
         assert ask(server.url, source, "think_answer", limit=3).results[0].accuracy == 1
+        assert ask(server.url, source, "think_answer", prefill="<think>", limit=3).results[0].accuracy == 1
         assert ask(server.url, source, "answer_only", limit=3).results[0].accuracy == 1
 
 

@@ -62,7 +62,9 @@ def test_the_paper_s_setting_stands_in_the_paper_s_recipe():
     assert "builds/rotation-paper" in missing and "no-such-model" in missing
 
 
-def test_a_forecast_is_what_training_does(folder):
+# Batches that are gone through in one optimizer step, in two, in half a one, and in one and a half.
+@pytest.mark.parametrize(("slices", "accumulated"), [(2, 2), (4, 2), (2, 4), (3, 2)])
+def test_a_forecast_is_what_training_does(folder, slices, accumulated):
     from datasets.utils import disable_progress_bars
 
     from ssl4rl_core.training.grpo import train
@@ -70,12 +72,14 @@ def test_a_forecast_is_what_training_does(folder):
     from ssl4rl_core.training.run_folder import read_run
 
     disable_progress_bars()
-    made = recipe(folder, f"output={folder / 'trained'}", "grpo.save_strategy='no'", "evaluate.stages=[]", "tasks=[]")
+    sizes = (f"grpo.steps_per_generation={slices}", f"grpo.gradient_accumulation_steps={accumulated}")
+    output = f"output={folder / f'trained-{slices}-{accumulated}'}"
+    made = recipe(folder, output, *sizes, "grpo.num_train_epochs=1", "grpo.save_strategy='no'", "evaluate.stages=[]")
     expected = values(made)
     done = read_run(train(made, display=Display(shown=False)), "run")
     assert expected["updates"] == str(len(done.metrics))
-    assert expected["completions an update"] == "16 = 4 prompts x 4"
-    assert expected["completions"] == str(16 * len(done.metrics))
+    assert expected["completions an update"] == f"{8 * accumulated} = {2 * accumulated} prompts x 4"
+    assert expected["completions"] == str(8 * accumulated * len(done.metrics))
 
 
 def test_memory_is_of_all_weights_and_less_with_an_adapter_or_without_a_reference(folder):

@@ -123,7 +123,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("frame-order", "FrameOrder"), ("choice", "ChoiceTask"), ("image", "ImageTask"), ("task", "TaskTask")],
+    [
+        ("frame-order", "FrameOrder"),
+        ("choice", "ChoiceTask"),
+        ("image", "ImageTask"),
+        ("task", "TaskTask"),
+        ("none", "NoneTask"),
+    ],
 )
 def test_a_class_never_hides_what_its_module_imports(name, expected):
     assert class_name(name) == expected

@@ -64,6 +64,13 @@ def write_run(path: Path, settings: dict, *, end: float = 0.6, shares=lambda ste
     return path
 
 
+def test_seeds_are_one_recipe_though_the_number_stands_elsewhere_too(tmp_path):
+    for seed in (1, 2, 3):
+        write_run(tmp_path / f"run-{seed}", recipe(seed, data={"build": "builds/faces-1"}))
+    runs = read_runs([tmp_path / f"run-{seed}" for seed in (1, 2, 3)])
+    assert [len(group.runs) for group in by_recipe(runs)] == [3]
+
+
 def failure(number: int, completion: str, *, score: float = 0.0, format_ok: bool = True, near: str = "") -> dict:
     said = {"completion": completion, "score": score, "format_ok": format_ok, "near": near}
     names = {"sample": f"rotation-easy-{number}", "config": "rotation-easy", "stage": "end"}

@@ -8,7 +8,7 @@ import pytest
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.stream import Reference, Stream, shuffled
+from ssl4rl_core.training.stream import Reference, Stream, batches_of_a_pass, shuffled
 
 
 class Counted:
@@ -101,3 +101,11 @@ def test_a_sample_can_be_refused():
     stream = Stream(Counted({"a": 5}), {"a": 1.0}, check=check)
     assert stream.sample(Reference("a", 1)).record.item == "3"
     assert stream.skipped == {"too long": 2}
+
+
+@pytest.mark.parametrize(
+    ("samples", "slots", "passes", "accumulated", "batches"),
+    [(10_241, 512, 80, 20, 21), (5_000, 512, 80, 20, 10), (24, 4, 2, 4, 6), (20, 4, 2, 4, 6), (1, 4, 3, 2, 2)],
+)
+def test_a_pass_over_the_data_is_of_whole_optimizer_steps_and_no_longer(samples, slots, passes, accumulated, batches):
+    assert batches_of_a_pass(samples, slots, passes, accumulated) == batches

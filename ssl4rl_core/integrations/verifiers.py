@@ -19,6 +19,7 @@ from ssl4rl_core.samples import Record
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.data import open_data
 from ssl4rl_core.training.endpoint import chat_content, said, with_urls
+from ssl4rl_core.training.evaluate import check_any
 from ssl4rl_core.training.recipe import DataSettings, RewardSettings, TaskSettings, checked
 from ssl4rl_core.training.rewards import Judge, config_name
 from ssl4rl_core.verification import Verdict
@@ -67,8 +68,7 @@ class Question(vf.Task[QuestionData, vf.State, vf.TaskConfig]):
     def _verdict(self, trace: vf.Trace) -> Verdict:
         judge = _judge(self.data.format, self.data.prefill)
         spoken = trace.assistant_messages
-        thinks = "<think>" in judge.response_format.wrap("")
-        completion = said(spoken[-1].content, spoken[-1].reasoning_content, thinks) if spoken else ""
+        completion = said(spoken[-1].content, spoken[-1].reasoning_content, judge) if spoken else ""
         return judge(self.data.record, completion)
 
 
@@ -111,6 +111,8 @@ class Questions(vf.Taskset[Question, QuestionsConfig]):
         asked = self.config
         response_format = registry().format(asked.format)
         samples, weights = open_data(asked.settings(), [checked(TaskSettings, task=task) for task in asked.tasks])
+        for config in weights:
+            check_any(samples, config, asked.split)
         sizes = {config: samples.size(config, asked.split) for config in weights}
         for number in range(max(sizes.values())):
             for config in [config for config, size in sizes.items() if number < size]:

@@ -1,6 +1,7 @@
 """A new task as a distribution of its own: complete, working and tested from the start."""
 
 import importlib.metadata
+import keyword
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 Domain = Literal["image", "graph"]
 LONGEST = 40
-# Names that the task's module imports: its own classes must not hide them.
-_TAKEN = {*ssl4rl_core.__all__, "Image", "Transpose"}
+# Names that the task's module imports, which its own classes must not hide, and those that no class can have.
+_TAKEN = {*ssl4rl_core.__all__, "Image", "Transpose", *keyword.kwlist}
 
 
 def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", author: str = "") -> Path:

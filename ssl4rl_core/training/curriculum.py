@@ -6,8 +6,11 @@ numbers of JSON, kept in every checkpoint, so that a resumed run draws what the 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.recipe import Recipe
 
 
@@ -25,11 +28,11 @@ class Curriculum(ABC):
     def observe(self, config: str, accuracy: float) -> None:  # noqa: B027  most have nothing to learn from it
         """Take in one group: the mean score of its answers, in [0, 1]."""
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """All that `observe` has taught, as JSON."""
         return {}
 
-    def restore(self, state: Mapping[str, float]) -> None:  # noqa: B027
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Go on from what `state` returned."""
 
 
@@ -70,8 +73,8 @@ class Goldilocks(Curriculum):
         weights: of the configs; a level's weight multiplies p (1 - p).
         tasks: the task of each config.
         floor: the part of a task's weight, in [0, 1], that its levels share by weight alone.
-        window: groups of a level that its running accuracy looks back on, roughly: it is an exponential mean with
-            decay 2 / (window + 1), and 1/2 before there is any.
+        window: groups of a level that its running accuracy looks back on: their mean until there are about half as
+            many, from then on an exponential mean with decay 2 / (window + 1). It is 1/2 before there is any.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Goldilocks(Curriculum):
         super().__init__(weights)
         self._tasks, self._floor, self._decay = tasks, floor, 2 / (window + 1)
         self._accuracy: dict[str, float] = {}
+        self._groups: dict[str, int] = {}
 
     def shares(self, progress: float) -> dict[str, float]:
         shares = {}
@@ -98,14 +102,16 @@ class Goldilocks(Curriculum):
         return accuracy * (1 - accuracy)
 
     def observe(self, config: str, accuracy: float) -> None:
+        seen = self._groups.get(config, 0) + 1
         before = self._accuracy.get(config, accuracy)
-        self._accuracy[config] = before + self._decay * (accuracy - before)
+        self._accuracy[config] = before + max(self._decay, 1 / seen) * (accuracy - before)
+        self._groups[config] = seen
 
-    def state(self) -> dict[str, float]:
-        return dict(self._accuracy)
+    def state(self) -> dict[str, Any]:
+        return {"accuracy": dict(self._accuracy), "groups": dict(self._groups)}
 
-    def restore(self, state: Mapping[str, float]) -> None:
-        self._accuracy = dict(state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._accuracy, self._groups = dict(state["accuracy"]), dict(state["groups"])
 
 
 def make_curriculum(recipe: Recipe, weights: Mapping[str, float], tasks: Mapping[str, str]) -> Curriculum:
@@ -127,10 +133,20 @@ def make_curriculum(recipe: Recipe, weights: Mapping[str, float], tasks: Mapping
     for number, phase in enumerate(settings.phases):
         named: dict[str, float] = {}
         for task in phase.tasks:
-            configs = [config for config in weights if task.task.replace(":", "-", 1) in (config, tasks[config])]
+            where = recipe.where("curriculum", "phases", number, "tasks")
+            configs = _meant(task.task, weights, tasks)
             if not configs:
-                where = recipe.where("curriculum", "phases", number, "tasks")
                 raise UsageError(f"{where}: {task.task} is none of the recipe's: {', '.join(weights)}")
+            if twice := named.keys() & set(configs):
+                raise UsageError(f"{where}: {min(twice)} is named twice: name each task and level once")
             named |= {config: task.weight / len(configs) for config in configs}
         phases.append((phase.until, named))
     return Schedule(weights, phases)
+
+
+def _meant(spec: str, weights: Mapping[str, float], tasks: Mapping[str, str]) -> list[str]:
+    """The configs among the recipe's that a task, one at a level, or one with params means."""
+    wanted = {spec.replace(":", "-", 1)}
+    if "?" in spec:
+        wanted = {config.name for config in parse_configs([spec], registry())}
+    return [config for config in weights if config in wanted or tasks[config] in wanted]

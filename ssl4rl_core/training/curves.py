@@ -66,12 +66,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Stages:
-    """Held-out accuracy of one run: results before and after training, and what was measured on the way."""
+    """Held-out accuracy of one run: results before and after training."""
 
     start: Result | None
     format: Result | None
     end: Result | None
-    measured: Series
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def _draw_stages(axes: "Axes", run: Stages, places: dict[str, float], colour: st
     """One run's accuracies with their intervals; returns the line through them."""
     results = {stage: getattr(run, stage) for stage in places}
     stages = [(places[stage], result) for stage, result in results.items() if result is not None]
-    points = sorted([(place, result.accuracy) for place, result in stages] + _between(run.measured, places))
+    points = sorted((place, result.accuracy) for place, result in stages)
     steps, values = [step for step, _ in points], [value for _, value in points]
     axes.plot(steps, values, color=colour, alpha=alpha, linewidth=1)
     for place, result in stages:
@@ -199,11 +198,6 @@ def _draw_mean(axes: "Axes", lines: Sequence[Line], colour: str, width: float) -
         return []
     axes.plot(steps, values, color=colour, linewidth=width, solid_capstyle="round")
     return [(steps[-1], values[-1], colour)]
-
-
-def _between(measured: Series, places: dict[str, float]) -> Series:
-    """What was measured on the way; the ends are the results'."""
-    return [(step, value) for step, value in measured if 0 < step < places["end"]]
 
 
 def _name_stages(axes: "Axes", runs: Sequence[Stages], places: dict[str, float], begin: float) -> None:

@@ -110,6 +110,8 @@ def check_rewards(configs: Iterable[str]) -> None:
 def _open_source(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:
     from data_builders.live import LiveSamples
 
+    if not tasks:
+        raise UsageError("name at least one task where data is a source")
     weights: dict[str, float] = {}
     configs = []
     for task in tasks:

@@ -152,12 +152,11 @@ class Asker:
         answered: Callable[[int, Record, str], None],
     ) -> None:
         free = asyncio.Semaphore(self.endpoint.concurrency)
-        thinks = "<think>" in self._judge.response_format.wrap("")
 
         async def ask(number: int, record: Record, pictures: list[str]) -> None:
             try:
                 content = chat_content(record, pictures, self._judge.response_format)
-                completion = await _complete(client, self.endpoint, content, thinks)
+                completion = await _complete(client, self.endpoint, content, self._judge)
             except _Failed as failure:
                 self._count(failure)
             else:
@@ -184,7 +183,7 @@ class Asker:
 
 
 async def _complete(
-    client: "AsyncOpenAI", endpoint: Endpoint, content: str | list[dict[str, Any]], thinks: bool
+    client: "AsyncOpenAI", endpoint: Endpoint, content: str | list[dict[str, Any]], judge: Judge
 ) -> str:
     import openai
 
@@ -208,15 +207,15 @@ async def _complete(
         raise _Failed("no connection", error.__cause__ or error) from error
     except (openai.OpenAIError, ValueError, RecursionError) as error:
         raise _Failed("a reply that cannot be read", error) from error
-    return completion_text(reply, thinks)
+    return completion_text(reply, judge)
 
 
-def completion_text(reply: Any, thinks: bool) -> str:
+def completion_text(reply: Any, judge: Judge) -> str:
     """The model's own words in a chat completion.
 
     Args:
         reply: the JSON of a chat completion.
-        thinks: whether the format has `<think>`. A server that takes the reasoning out of the text is then undone.
+        judge: who will score it. Where its format has `<think>`, a server that takes out the reasoning is undone.
 
     Raises:
         _Failed: it is no chat completion.
@@ -228,12 +227,15 @@ def completion_text(reply: Any, thinks: bool) -> str:
         raise _Failed("a reply that is no chat completion", reply) from error
     if not isinstance(text, str | None) or not isinstance(thought, str | None):
         raise _Failed("a reply that is no chat completion", reply)
-    return said(text, thought, thinks)
+    return said(text, thought, judge)
 
 
-def said(text: str | None, thought: str | None, thinks: bool) -> str:
-    """A completion from its text and the reasoning that a server took out of it."""
-    return f"<think>{thought}</think>\n{text or ''}" if thinks and thought else text or ""
+def said(text: str | None, thought: str | None, judge: Judge) -> str:
+    """A completion from its text and the reasoning that a server took out of it, without what was prefilled."""
+    if not thought or "<think>" not in judge.response_format.wrap(""):
+        return text or ""
+    opened = "" if judge.prefill.strip().endswith("<think>") else "<think>"
+    return f"{opened}{thought}</think>\n{text or ''}"
 
 
 def chat_content(

@@ -12,6 +12,7 @@ from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
 from ssl4rl_core.training.models import need_training
 from ssl4rl_core.training.recipe import Recipe, checked_fields
+from ssl4rl_core.training.stream import batches_of_a_pass
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 
@@ -126,17 +127,16 @@ class _Batches:
         if mix is None:
             return 0
         samples = sum(mix.samples.size(config, "train") for config in mix.weights)
-        batches = math.ceil(samples * self.generations / self.completions)
-        # Each generation batch is gone through `num_iterations` times, a slice a pass.
-        passes = batches * self.slices * self.of("num_iterations")
-        return math.ceil(passes / self.accumulated * self.of("num_train_epochs"))
+        passes = self.slices * self.of("num_iterations")
+        batches = batches_of_a_pass(samples, self.completions // self.generations, passes, self.accumulated)
+        return math.ceil(batches * passes // self.accumulated * self.of("num_train_epochs"))
 
     def _figure(self, name: str, value: str, *fields: str) -> Figure:
         return Figure(name, value, ", ".join(dict.fromkeys(self.recipe.stands("grpo", field) for field in fields)))
 
 
 def _setting(recipe: Recipe, mix: Mix | None) -> Iterator[Figure]:
-    yield Figure("model", recipe.model.name, recipe.stands("model", "name") or recipe.stands("model"))
+    yield Figure("model", recipe.model.name, recipe.stands("model"))
     yield Figure("data", str(recipe.data.build or recipe.data.source), recipe.stands("data"))
     for number, task in enumerate(recipe.tasks):
         weight = "" if task.weight == 1 else f", weight {task.weight:g}"

@@ -264,9 +264,12 @@ class _Run:
         return model
 
     def _logger(self, chance: float, advance: Callable[[int, str], None]) -> Callable[[dict[str, float]], None]:
+        rewards: dict[str, float] = {}
+
         def each(metrics: dict[str, float]) -> None:
             self.writer.log(metrics)
-            answer, kept = metrics.get("rewards/answer", 0.0), metrics.get("rewards/format", 0.0)
+            rewards.update(metrics)  # of several updates from one batch, only the first has any
+            answer, kept = rewards.get("rewards/answer", 0.0), rewards.get("rewards/format", 0.0)
             advance(int(metrics["step"]), f"answer {answer:.3f} (chance {chance:.3f})  format {kept:.2f}")
 
         return each

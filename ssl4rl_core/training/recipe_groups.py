@@ -35,17 +35,16 @@ def by_recipe(runs: Sequence[Run]) -> list[RecipeGroup]:
     (`models/tiny-0`, `models/tiny-1`) is the same where it is the same but for that. Runs without a recipe are one
     group.
     """
-    found: list[tuple[dict[str, Any], dict[str, Any], list[Run]]] = []
+    found: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
         settings = flat(run.settings())
-        seedless = _without_seed(settings)
-        for first, first_seedless, mine in found:
-            if not _differing((first, settings)) or not _differing((first_seedless, seedless)):
+        for first, mine in found:
+            if _are_one(first, settings):
                 mine.append(run)
                 break
         else:
-            found.append((settings, seedless, [run]))
-    return [RecipeGroup(_name(mine, runs), mine) for _, _, mine in found]
+            found.append((settings, [run]))
+    return [RecipeGroup(_name(mine, runs), mine) for _, mine in found]
 
 
 def differences(groups: Sequence[RecipeGroup]) -> list[Difference]:
@@ -68,6 +67,11 @@ def flat(values: Any, name: str = "") -> dict[str, Any]:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for each in settings for key in each if key not in _OF_A_RUN)
     return [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
+
+
+def _are_one(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    seedless = _without_seed(first), _without_seed(second)
+    return all(seedless[0].get(key) == seedless[1].get(key) for key in _differing((first, second)))
 
 
 def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:

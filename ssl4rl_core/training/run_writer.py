@@ -15,9 +15,9 @@ import yaml
 from data_builders.atomic import write_whole
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.training.evaluate import Outcome
+from ssl4rl_core.training.evaluate import Outcome, group
 from ssl4rl_core.training.recipe import Recipe
-from ssl4rl_core.training.run_folder import Result, group_of, read_run
+from ssl4rl_core.training.run_folder import Result, read_run
 from ssl4rl_core.verification import near_miss
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RunWriter:
     def keep_failure(self, stage: str, outcome: Outcome) -> None:
         """Keep a sample that was not answered right: of each config the first few that went wrong in each way."""
         record, verdict = outcome.sample.record, outcome.verdict
-        way = group_of(verdict.score, verdict.format_ok, near_miss(record, verdict, registry()))
+        way = group(record, verdict)
         kept = Counter((line["config"], line["group"]) for line in self._failures)
         if way != "right" and kept[outcome.config, way] < _FAILURES:
             self._failures.append({**self._line(stage, outcome), "group": way})

@@ -7,6 +7,7 @@ nothing grows with the length of a run or the number of generations, and a resum
 import bisect
 import hashlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -103,6 +104,19 @@ class Stream:
             else:
                 return sample
         raise UsageError(f"none of the {size} {self._split} samples of {reference.config} can be used: {reason}")
+
+
+def batches_of_a_pass(samples: int, slots: int, passes: int, accumulated: int) -> int:
+    """Generation batches of one pass over the data, in whole optimizer steps.
+
+    Args:
+        samples: in all.
+        slots: groups in a batch.
+        passes: forward and backward passes that a batch is gone through in, slice by slice.
+        accumulated: passes of an optimizer step.
+    """
+    whole = accumulated // math.gcd(accumulated, passes)
+    return math.ceil(math.ceil(samples / slots) / whole) * whole
 
 
 def shuffled(position: int, size: int, key: int, rounds: int = 4) -> int:

@@ -16,7 +16,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from data_builders.atomic import write_whole
 from ssl4rl_core.training.curriculum import Curriculum
 from ssl4rl_core.training.prompts import Prompter
-from ssl4rl_core.training.stream import Reference, Stream
+from ssl4rl_core.training.stream import Reference, Stream, batches_of_a_pass
 
 METRICS = {
     "loss": "loss",
@@ -59,6 +59,7 @@ class StreamedTrainer(GRPOTrainer):
     ) -> None:
         self._stream, self._curriculum, self._prompter = stream, curriculum, prompter
         self._references: list[Reference] = []
+        self._state_before_batch = curriculum.state()
         self._group = args.num_generations or 1
         self._slots = (args.generation_batch_size or 0) // self._group
         self._reward_weights = torch.tensor(args.reward_weights or [1.0])
@@ -71,10 +72,10 @@ class StreamedTrainer(GRPOTrainer):
 
     def _slot_numbers(self, args: GRPOConfig) -> Dataset:
         """Slots for one pass over the data, in whole optimizer steps."""
-        batches = math.ceil(len(self._stream) / self._slots)
+        accumulated = args.gradient_accumulation_steps
+        batches = batches_of_a_pass(len(self._stream), self._slots, self._passes_per_batch, accumulated)
         if args.max_steps > 0:
-            batches = min(batches, args.max_steps * args.gradient_accumulation_steps)
-        batches = math.ceil(batches / args.gradient_accumulation_steps) * args.gradient_accumulation_steps
+            batches = min(batches, args.max_steps * accumulated)
         return Dataset.from_dict({"prompt": list(range(self._slots)) * batches})
 
     def steps(self) -> int:
@@ -102,7 +103,9 @@ class StreamedTrainer(GRPOTrainer):
         return passes // self._passes_per_batch
 
     def _rows(self, batch: int, slots: list[int]) -> list[dict[str, Any]]:
-        shares = self._curriculum.shares(self.state.global_step / max(self.state.max_steps, 1))
+        done = batch * self._passes_per_batch / self.args.gradient_accumulation_steps
+        self._state_before_batch = self._curriculum.state()
+        shares = self._curriculum.shares(done / max(self.state.max_steps, 1))
         self._references = self._stream.references(batch, self._slots, shares)
         for config, share in shares.items():
             self._metrics["train"][f"share/{config}"].append(share)
@@ -131,11 +134,16 @@ class StreamedTrainer(GRPOTrainer):
             metrics[f"completion_length/{config}"].append(float(lengths[group].float().mean()))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """With the curriculum, which is written first: a checkpoint is whole when transformers has written its last."""
+        """With the curriculum, which is written first: a checkpoint is whole when transformers has written its last.
+
+        A batch that training stands in the middle of is generated again after a resume, from what was known before it.
+        """
         if self.is_world_process_zero():
+            passes = self.state.global_step * self.args.gradient_accumulation_steps
+            state = self._state_before_batch if passes % self._passes_per_batch else self._curriculum.state()
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / CURRICULUM, json.dumps(self._curriculum.state()).encode())
+            write_whole(folder / CURRICULUM, json.dumps(state).encode())
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -192,7 +200,7 @@ class StepLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if not logs or "reward" not in logs:
+        if not logs or "loss" not in logs:
             return  # the summary at the end
         metrics: dict[str, float] = {"step": state.global_step}
         for name, value in logs.items():

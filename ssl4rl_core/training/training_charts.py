@@ -116,7 +116,7 @@ def _accuracy(config: str, chance: float, groups: Sequence[RecipeGroup]) -> Char
 
 
 def _stages(run: Run, config: str) -> Stages:
-    return Stages(*(run.result(config, stage) for stage in STAGES), measured=run.series(f"eval/{config}/accuracy"))
+    return Stages(*(run.result(config, stage) for stage in STAGES))
 
 
 def _quantities(

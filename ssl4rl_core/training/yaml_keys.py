@@ -37,7 +37,7 @@ class Places:
 
     def stands(self, key: Key) -> str:
         """ "line 12", "--set", or "default" where neither file nor command line has the key."""
-        if any(key[:length] in self._by_hand for length in range(1, len(key) + 1)):
+        if any(hand[: len(key)] == key[: len(hand)] for hand in self._by_hand):
             return "--set"
         return f"line {self._lines[key]}" if key in self._lines else "default"
 
