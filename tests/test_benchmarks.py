@@ -116,6 +116,63 @@ def test_parquet_and_a_dataset_of_the_hub_give_the_same_questions(tmp_path):
         assert str(tmp_path) not in source.name
 
 
+@pytest.fixture
+def own_caches(tmp_path, monkeypatch) -> None:
+    """What datasets converts goes to a folder of the test, and it does not ask the network."""
+    pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def published(*numbers: int, seed: int = 1) -> list[dict[str, Any]]:
+    row = {"question": "Which?", "answer": "A", "A": "yes", "B": "no", "image": {"bytes": noise(seed), "path": None}}
+    return [{**row, "index": number} for number in numbers]
+
+
+def test_hub_datasets_are_opened_as_hf_opens_them(tmp_path, own_caches):
+    import datasets
+
+    (tmp_path / "set").mkdir()
+    for split, numbers, seed in (("validation", (3, 4), 1), ("test", (5,), 2)):
+        parquet(tmp_path / f"set/{split}-00000-of-00001.parquet", published(*numbers, seed=seed))
+    (tmp_path / "lone").mkdir()
+    parquet(tmp_path / "lone/validation-00000-of-00001.parquet", published(6, 7))
+    datasets.Dataset.from_list(published(8, 9)).save_to_disk(tmp_path / "saved")
+    for spec, wanted in {
+        "hf:~/set?split=validation+test": ["3", "4", "5"],
+        f"hf:{tmp_path}/set?split=test+validation": ["5", "3", "4"],
+        f"hf:{tmp_path}/lone": ["6", "7"],
+        "hf:~/saved": ["8", "9"],
+    }.items():
+        items = questions(source := registry().source(f"mmbench:{spec}"))
+        assert [item.id for item in items] == wanted and str(tmp_path) not in source.name
+        shown = {item.id: item.image.tobytes() for item in items}
+        assert "5" not in shown or shown["5"] != shown["3"] == shown["4"]
+
+
+def test_rows_with_one_index_are_refused_not_dropped(tmp_path):
+    for name, answer in (("a", "A"), ("b", "B")):
+        write(tmp_path / f"{name}.tsv", [row(1, encoded(1), answer=answer), row(1_000_001, "1", turn=1)])
+    for scheme, says in (("mmbench", "rows 0 and 2 both have the index '1'"), ("seedbench", "index '1'")):
+        with pytest.raises(UsageError, match=says) as caught:
+            registry().source(f"{scheme}:{tmp_path}/{{a,b}}.tsv")
+        assert "\n" not in str(caught.value)
+
+
+def test_only_benchmarks_in_turns_have_them_folded(tmp_path):
+    where = write(tmp_path / "m.tsv", [row(7, encoded(1)), row(1_000_007, encoded(2)), row("\u00b2", encoded(3))])
+    assert [item.id for item in questions(registry().source(f"mmbench:{where}"))] == ["7", "\u00b2"]
+    assert [item.id for item in questions(registry().source(f"seedbench:{where}"))] == ["7", "1000007", "\u00b2"]
+
+
+def test_texts_are_read_as_their_pictures_are(tmp_path):
+    header, first = ("\t".join(cells) for cells in (HEADER, map(str, row(1, encoded(1), hint="one\rtwo"))))
+    (tmp_path / "m.tsv").write_bytes(f"{header}\n{first}\n".replace("\tcolour", " colour").encode())
+    [item] = questions(registry().source(f"mmbench:{tmp_path}/m.tsv"))
+    assert item.hint == "one\rtwo" and item.image.size == (24, 24)
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [

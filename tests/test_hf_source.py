@@ -117,6 +117,15 @@ def test_pictures_in_files_are_followed_only_to_what_came_with_the_dataset(tmp_p
     assert list(outcomes(Hf.open(str(tmp_path / "leads"))).values()) == ["path leads outside"] * 2
 
 
+def test_files_that_come_or_change_after_a_first_run_are_found(tmp_path):
+    datasets.Dataset.from_dict({"image": ["a.jpg", "b.jpg"]}).save_to_disk(tmp_path / "pets")
+    for seed, side in ((None, 0), (1, 24), (1, 30)):
+        if seed:
+            (tmp_path / "pets/b.jpg").write_bytes(noise(seed, side=side))
+        wanted = f"RGB {side}x{side}" if seed else "file is gone"
+        assert list(outcomes(Hf.open(str(tmp_path / "pets"))).values()) == ["file is gone", wanted]
+
+
 def test_odd_pictures_are_skipped_by_reason(tmp_path):
     cells = [noise(1), b"no picture" * 9, b"", noise(2, side=200)[:5000]]
     datasets.Dataset.from_dict({"image": cells}).save_to_disk(tmp_path / "odd")

@@ -2,9 +2,11 @@
 
 import base64
 import concurrent.futures
+import io
 import multiprocessing
 import os
 import pickle
+import random
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data_builders.sources import row_groups
 from data_builders.sources.parquet import Parquet
+from data_builders.sources.row_groups import RowGroups
 from ssl4rl_core import Skip, Splitter, Ssl4rlError, UsageError, registry
+from ssl4rl_core.tasks import SourceChanged
 from ssl4rl_core.testing.sources import entries, groups, ids, load, noise, outcomes
 
 
@@ -92,6 +97,35 @@ def test_a_cell_leads_to_no_file_outside_the_tables_folder(tmp_path):
     write(inner / "a.parquet", [*outside, "folder.jpg", "pipe.jpg", "none.jpg", "zero\0.jpg"])
     reasons = list(outcomes(Parquet.open(f"{inner}/a.parquet")).values())
     assert reasons == [*["path leads outside"] * 3, *["file cannot be read"] * 2, "file is gone", "file cannot be read"]
+
+
+def test_files_that_cells_name_are_found_again_when_they_come_or_change(tmp_path):
+    where = str(write(tmp_path / "t.parquet", ["a.jpg", "b.jpg", "", "../c.jpg"]))
+    early = Parquet.open(where)
+    assert list(outcomes(early).values()) == ["file is gone", "file is gone", "empty cell", "path leads outside"]
+    for each, name in enumerate(("a.jpg", "b.jpg")):
+        (tmp_path / name).write_bytes(noise(each))
+    with pytest.raises(SourceChanged):
+        load(early, entries(early)[0])
+    source = Parquet.open(where)
+    assert list(outcomes(source).values()) == ["RGB 24x24", "RGB 24x24", "empty cell", "path leads outside"]
+    for content in (noise(2, side=30), noise(2, side=30)[::-1]):  # of another size, and of the same
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(SourceChanged):
+            load(source, entries(source)[0])
+        source = Parquet.open(where)
+        assert list(outcomes(source).values())[1] == "RGB 24x24"
+        assert source._read(source.index("image").place(0)) == content
+    (tmp_path / "a.jpg").unlink()
+    assert list(outcomes(Parquet.open(where)).values())[:2] == ["file is gone", "RGB 24x24"]
+
+
+def test_an_index_is_reused_while_the_named_files_are_as_they_were(tmp_path, monkeypatch):
+    (tmp_path / "b.jpg").write_bytes(noise(1))
+    where = str(write(tmp_path / "t.parquet", ["a.jpg", "b.jpg"]))
+    Parquet.open(where)
+    monkeypatch.setattr(Parquet, "entries", lambda *_: pytest.fail("the table is scanned again"))
+    assert list(outcomes(Parquet.open(where)).values()) == ["file is gone", "RGB 24x24"]
 
 
 def test_ids_groups_and_splits_from_columns(tmp_path):
@@ -192,6 +226,30 @@ def test_memory_depends_on_neither_rows_nor_row_groups(tmp_path):
         tracemalloc.stop()
     assert peaks[1][0] - peaks[0][0] < 300_000
     assert peaks[1][1] < 20_000_000
+
+
+def test_rows_are_read_after_an_error_that_passed(tmp_path, monkeypatch):
+    # So large that each row is a page and a batch of its own.
+    cells = [random.Random(each).randbytes(2**21) for each in range(4)]
+    where = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": cells}), where, use_dictionary=False, write_batch_size=1)
+    broken = False
+
+    class Drive(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            if broken:
+                raise OSError("the drive is away")
+            return super().read(size)
+
+    monkeypatch.setattr(row_groups, "_BATCH_ROWS", 1)
+    groups = RowGroups("image", Drive)
+    assert groups.value(where, 0) == cells[0]
+    broken = True
+    for _ in range(2):
+        with pytest.raises(OSError, match="the drive is away"):
+            groups.value(where, 3)
+    broken = False
+    assert groups.value(where, 3) == cells[3]
 
 
 def test_both_sides_of_a_split_are_filled(tmp_path):

@@ -113,6 +113,11 @@ def test_a_file_that_goes_or_changes_afterwards_is_told(tmp_path):
         source.load("image", entries(source)[0])
 
 
+def test_a_header_in_quotes_after_a_byte_order_mark(tmp_path):
+    (tmp_path / "b.tsv").write_text(f'\ufeff"index"\t"image"\n7\t{encoded(1)}\n', encoding="utf-8")
+    assert outcomes(Tsv.open(str(tmp_path / "b.tsv"))) == {"b/7": "RGB 24x24"}
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -3,12 +3,10 @@
 A benchmark has some thousands of questions, so their texts are held in memory; pictures stay in their files.
 """
 
-import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,12 +15,12 @@ from pydantic import Field
 from data_builders.sources.cells import file_inside
 from data_builders.sources.decoding import decode
 from data_builders.sources.files import files_named
-from data_builders.sources.hf import Hf, loading
+from data_builders.sources.hf import Hf, HfFiles, HfOptions
 from data_builders.sources.index import Place
 from data_builders.sources.options import SourceOptions
 from data_builders.sources.parquet import Parquet
 from data_builders.sources.pictures import read_place
-from data_builders.sources.tsv import MAX_ROW, Tsv
+from data_builders.sources.tsv import Tsv, tsv_texts
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.samples import ImageItem
 from ssl4rl_core.sources import Source
@@ -36,7 +34,7 @@ class BenchmarkOptions(SourceOptions):
     column: str = Field(default="image", description="the column of the pictures")
     images: str = Field(default="", description="the folder of the pictures of SEED-Bench's JSON")
     config: str = Field(default="", description="the Hub dataset's configuration, where it has several")
-    split: str = Field(default="", description="the Hub dataset's split")
+    split: str = Field(default="", description="the Hub dataset's splits: dev, or dev+test")
     revision: str = Field(default="", description="a commit, branch or tag of the Hub")
     circular: bool | None = Field(default=None, description="whether a question counts only if right in every turn")
 
@@ -77,7 +75,7 @@ def read_rows(scheme: str, where: str, options: BenchmarkOptions, example: str) 
     kinds = {file.suffix.lower() for file in files}
     if kinds == {".tsv"}:
         pictures = Tsv.open(where, column=options.column)
-        return _joined(where, [row for file in files for row in _tsv_texts(file, options.column)], pictures)
+        return _joined(where, [row for file in files for row in tsv_texts(file, options.column)], pictures)
     if kinds == {".parquet"}:
         pictures = Parquet.open(where, column=options.column)
         return _joined(where, [row for file in files for row in _parquet_texts(file, options.column)], pictures)
@@ -110,17 +108,6 @@ class SourcePictures:
         return self._source.fingerprint()
 
 
-def _tsv_texts(file: Path, column: str) -> Iterator[Texts]:
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))
-    try:
-        # A byte that is no UTF-8 must not keep the other questions from being asked.
-        with file.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as opened:
-            for row in csv.DictReader(opened, delimiter="\t"):
-                yield {name: text for name, text in row.items() if name != column}
-    except (OSError, csv.Error) as error:
-        raise Ssl4rlError(f"{file} cannot be read: {error}") from error
-
-
 def _parquet_texts(file: Path, column: str) -> Iterable[Texts]:
     from data_builders.sources.row_groups import open_parquet
 
@@ -130,15 +117,10 @@ def _parquet_texts(file: Path, column: str) -> Iterable[Texts]:
 
 
 def _hub(where: str, options: BenchmarkOptions) -> Rows:
-    import datasets
-
-    chosen = {name: value for name in ("config", "split", "revision") if (value := getattr(options, name))}
-    pictures = Hf.open(where, column=options.column, **chosen)
-    split = options.split or "train"
-    load = partial(datasets.load_dataset, where, options.config or None, revision=options.revision or None, split=split)
-    loaded = loading(where, load)
-    wanted = [name for name in loaded.column_names if name != options.column]
-    return _joined(f"hf:{where}", loaded.select_columns(wanted).to_list(), pictures)
+    chosen = HfOptions.read(Hf.scheme, options.model_dump(include={"column", "config", "split", "revision"}))
+    files = HfFiles.of(where, chosen)
+    pictures = Hf.of(files, chosen)
+    return _joined(f"hf:{where}", list(files.texts(options.column)), pictures)
 
 
 def _seed_bench(file: Path, options: BenchmarkOptions) -> Rows:
@@ -171,8 +153,8 @@ class NamedPictures:
         return self._names[row]
 
     def picture(self, row: int, max_side: int | None) -> ImageItem:
-        file, size = file_inside(self._names[row], [self._folder])
-        place = Place(os.fsencode(file.relative_to(self._folder)), 0, size)
+        file, status = file_inside(self._names[row], [self._folder])
+        place = Place(os.fsencode(file.relative_to(self._folder)), 0, status.st_size)
         return ImageItem(
             self._names[row], self._names[row], row, decode(read_place(self._folder, place), max_side=max_side)
         )
@@ -181,7 +163,7 @@ class NamedPictures:
         digest = hashlib.sha256()
         for name in sorted(set(self._names)):
             try:
-                size = file_inside(name, [self._folder])[1]
+                size = file_inside(name, [self._folder])[1].st_size
             except Skip:
                 size = -1
             digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))

@@ -35,6 +35,8 @@ class Benchmark(Source):
 
     kinds = ("question",)
     usually_circular: ClassVar[bool]
+    in_turns: ClassVar[bool]
+    """Whether its files may hold a question in all turns of its options, told by the index."""
 
     def __init__(
         self, name: str, questions: Sequence[_Question], pictures: Pictures, *, circular: bool, license: str = ""
@@ -49,7 +51,7 @@ class Benchmark(Source):
         # A dataset of the Hub keeps its whole name, a file or folder of this machine its last part.
         on_hub = where.startswith("hf:") and not Path(where.removeprefix("hf:")).expanduser().is_dir()
         name = where if on_hub else Path(where).name
-        questions = _questions(f"{cls.scheme}:{where}", rows.texts)
+        questions = _questions(f"{cls.scheme}:{where}", rows.texts, in_turns=cls.in_turns)
         return cls(
             f"{cls.scheme}:{escaped(name)}{chosen.model_copy(update={'images': ''}).choice()}",
             questions,
@@ -88,6 +90,7 @@ class MMBench(Benchmark):
     scheme = "mmbench"
     example = "mmbench:MMBench_DEV_EN.tsv"
     usually_circular = True
+    in_turns = True
 
 
 class SeedBench(Benchmark):
@@ -102,6 +105,7 @@ class SeedBench(Benchmark):
     scheme = "seedbench"
     example = "seedbench:SEEDBench_IMG.tsv"
     usually_circular = False
+    in_turns = False
 
 
 class _Entries(Sequence[Entry]):
@@ -122,22 +126,25 @@ class _Entries(Sequence[Entry]):
         return range(len(self))
 
 
-def _questions(where: str, texts: Sequence[Texts]) -> list[_Question]:
+def _questions(where: str, texts: Sequence[Texts], *, in_turns: bool) -> list[_Question]:
     """The questions of the rows, in order; of the turns of one question, that with the lowest number.
 
     Raises:
-        UsageError: the rows are no questions, or their answers are not published.
+        UsageError: the rows are no questions, two have one index, or their answers are not published.
     """
     if not texts:
         raise UsageError(f"{where} has no questions")
-    first: dict[str, tuple[int, int]] = {}
+    rows: dict[tuple[str, int], int] = {}
     for row, cells in enumerate(texts):
-        number = _cell(cells, "index", "question_id") or str(row)
-        question, turn = (number, 0) if not number.isdigit() else (str(int(number) % _TURNED), int(number) // _TURNED)
-        first[question] = min(first.get(question, (turn, row)), (turn, row))
-    return [
-        _question(where, id, row, texts[row]) for id, (_, row) in sorted(first.items(), key=lambda kept: kept[1][1])
-    ]
+        id, turn = _cell(cells, "index", "question_id") or str(row), 0
+        if in_turns and id.isdecimal():
+            turn, number = divmod(int(id), _TURNED)
+            id = str(number)
+        if (before := rows.setdefault((id, turn), row)) != row:
+            shown = f"{id[:40]!r}" + (f" in turn {turn}" if turn else "")
+            raise UsageError(f"{where}: rows {before} and {row} both have the index {shown}: open files one by one")
+    first = {id: rows[id, turn] for id, turn in sorted(rows, key=lambda kept: kept[1], reverse=True)}
+    return [_question(where, id, row, texts[row]) for id, row in sorted(first.items(), key=lambda kept: kept[1])]
 
 
 def _question(where: str, id: str, row: int, cells: Texts) -> _Question:

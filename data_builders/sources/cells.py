@@ -75,8 +75,8 @@ def _path(text: str) -> Cell:
     return Cell(path=text)
 
 
-def file_inside(path: str, roots: Sequence[Path]) -> tuple[Path, int]:
-    """The plain file that a cell names, without links on the way, and its size.
+def file_inside(path: str, roots: Sequence[Path]) -> tuple[Path, os.stat_result]:
+    """The plain file that a cell names, without links on the way, and its status.
 
     Args:
         path: absolute, or relative to the first of `roots`.
@@ -96,4 +96,4 @@ def file_inside(path: str, roots: Sequence[Path]) -> tuple[Path, int]:
         raise Skip("file cannot be read") from error
     if not stat.S_ISREG(status.st_mode):
         raise Skip("file cannot be read")
-    return found, status.st_size
+    return found, status

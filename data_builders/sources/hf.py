@@ -4,9 +4,10 @@ import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydantic import Field, field_validator
 
@@ -18,6 +19,7 @@ from data_builders.sources.tables import (
     Table,
     TablePictures,
     arrow_rows,
+    as_found,
     check_schema,
     entries_of,
     own_split,
@@ -63,6 +65,51 @@ class HfOptions(ColumnOptions):
         return sides if len(set(sides.values())) > 1 else dict.fromkeys(names, "")
 
 
+class HfFiles(NamedTuple):
+    """A dataset as datasets keeps it on this machine."""
+
+    name: str
+    """Its published name."""
+    where: str
+    """The dataset's name on the Hub, or the path of the folder."""
+    roots: list[Path]
+    """The folders that cells may name files in."""
+    arrow: dict[str, list[Path]]
+    """The Arrow files of each split asked for, in the order of their rows."""
+    sides: dict[str, str]
+    """ "train" or "test" for each split, where it is to be kept, or nothing."""
+
+    @classmethod
+    def of(cls, where: str, options: HfOptions) -> Self:
+        """The files of a dataset, which is fetched and converted where it has not been.
+
+        Raises:
+            UsageError: there is no such dataset or split, or several of which none is named.
+            Ssl4rlError: it cannot be read.
+        """
+        name, folder = published(where, options), Path(where).expanduser()
+        source = folder if folder.is_dir() else where
+        loaded = _loaded(source, options)
+        sides = options.named_splits(list(loaded), where)
+        arrow = {split: _files(loaded[split]) for split in sides}
+        return cls(name, str(folder.resolve()) if source is folder else where, _roots(source), arrow, sides)
+
+    def paths(self) -> list[Path]:
+        """All Arrow files, in the order of the entries."""
+        return [file for of_split in self.arrow.values() for file in of_split]
+
+    def texts(self, column: str) -> Iterator[dict[str, Any]]:
+        """The cells beside the pictures in `column`, by column, row by row in the order of `Hf`'s entries.
+
+        Raises:
+            Ssl4rlError: a file cannot be read.
+        """
+        for file in self.paths():
+            with _reading(self.name, file) as reader:
+                for batch in reader:
+                    yield from batch.select([name for name in batch.schema.names if name != column]).to_pylist()
+
+
 class Hf(TablePictures):
     """The pictures of a dataset of the Hugging Face Hub, or of a folder that datasets can load or has saved.
 
@@ -90,23 +137,29 @@ class Hf(TablePictures):
             from data_builders.sources.hf_stream import HfStream
 
             return HfStream.open(where, **options)
-        name, folder = published(where, chosen), Path(where).expanduser()
-        here = folder.is_dir()
-        loaded = _loaded(folder if here else where, chosen)
-        sides = chosen.named_splits(list(loaded), where)
-        files = {split: _files(loaded[split]) for split in sides}
-        roots = _roots(folder if here else where)
+        return cls.of(HfFiles.of(where, chosen), chosen)
+
+    @classmethod
+    def of(cls, files: HfFiles, options: HfOptions) -> Self:
+        """The pictures of a dataset that is on this machine.
+
+        Raises:
+            UsageError: it has no rows, or lacks a column that an option names.
+            Ssl4rlError: a file cannot be read, or the index cannot be written.
+        """
+        cells = ArrowCells(options.column)
         index = open_index(
-            name,
-            (str(folder.resolve()) if here else where, *(str(file) for each in files.values() for file in each)),
-            state_of(file for each in files.values() for file in each),
-            _found(name, files, sides, chosen, roots),
-            partial(read_or_none, roots[0]),
+            files.name,
+            (files.where, *map(str, files.paths())),
+            state_of(files.paths()),
+            _found(files, options),
+            partial(read_or_none, files.roots[0]),
             unique=True,
+            fresh=partial(as_found, files.roots, cells),
         )
         if not len(index):
-            raise UsageError(f"{name} has no rows")
-        return cls(name, roots, index, ArrowCells(chosen.column), chosen.license)
+            raise UsageError(f"{files.name} has no rows")
+        return cls(files.name, files.roots, index, cells, options.license)
 
 
 class ArrowCells:
@@ -197,25 +250,29 @@ def _roots(where: str | Path) -> list[Path]:
     return [Path(constants.HF_HUB_CACHE) / f"datasets--{where.replace('/', '--')}", unpacked]
 
 
-def _found(
-    name: str, files: Mapping[str, list[Path]], sides: Mapping[str, str], options: HfOptions, roots: Sequence[Path]
-) -> Iterator[Found]:
-    import pyarrow as pa
-
+def _found(files: HfFiles, options: HfOptions) -> Iterator[Found]:
     number = 0
-    for split, of_split in files.items():
+    for split, of_split in files.arrow.items():
         first = 0
         for file in of_split:
-            table = Table(os.fsencode(file), number, split, first, sides[split])
-            try:
-                reader = _opened(str(file))
-                check_schema(name, options, reader.schema)
-                for found in entries_of(table, arrow_rows(reader, options), options, roots):
+            table = Table(os.fsencode(file), number, split, first, files.sides[split])
+            with _reading(files.name, file) as reader:
+                check_schema(files.name, options, reader.schema)
+                for found in entries_of(table, arrow_rows(reader, options), options, files.roots):
                     yield found
                     first += 1
-            except (OSError, pa.ArrowException) as error:
-                raise Ssl4rlError(f"{file} of {name} cannot be read: {error}; have datasets make it again") from error
             number += 1
+
+
+@contextmanager
+def _reading(name: str, file: Path) -> "Iterator[pa.RecordBatchStreamReader]":
+    """An open Arrow file; what goes wrong with it becomes one line."""
+    import pyarrow as pa
+
+    try:
+        yield _opened(str(file))
+    except (OSError, pa.ArrowException) as error:
+        raise Ssl4rlError(f"{file} of {name} cannot be read: {error}; have datasets make it again") from error
 
 
 def _opened(path: str) -> "pa.RecordBatchStreamReader":

@@ -28,8 +28,8 @@ from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.sources import Entry
 
 CACHE_VARIABLE = "SSL4RL_CACHE"
-_LAYOUT = 3
-"""Raised whenever the tables or the order of entries change, so that older files are left alone."""
+_LAYOUT = 4
+"""Raised whenever the tables, what they say or the order of entries change, so that older files are left alone."""
 
 
 class Place(NamedTuple):
@@ -42,7 +42,8 @@ class Place(NamedTuple):
     row: int | None = None
     """Number of the row whose cell holds the picture, where the file is a table; `offset` is then the table's own."""
     written: int = 0
-    """When the file was last written, in nanoseconds, as the scan saw it; 0 where that is not watched."""
+    """When the file was last written, in nanoseconds, as the scan saw it; 0 where that is not watched. -1 for a row
+    whose cell names a file that could not be had."""
 
 
 class Found(NamedTuple):
@@ -96,6 +97,11 @@ class DiskIndex:
     def place(self, position: int) -> Place:
         """Where the bytes of an entry lie."""
         return Place(*self._one("SELECT path, start, size, row, written FROM entries WHERE position = ?", position))
+
+    def watched(self) -> Iterator[Place]:
+        """The places whose `written` is not 0, in the order of the entries."""
+        statement = "SELECT path, start, size, row, written FROM entries WHERE written != 0 ORDER BY position"
+        return (Place(*row) for row in self._query(statement))
 
     def __reduce__(self) -> tuple[type["DiskIndex"], tuple[Path]]:
         return DiskIndex, (self.path,)
@@ -156,6 +162,7 @@ def open_index(
     read: Callable[[Place], bytes | None],
     *,
     unique: bool = False,
+    fresh: Callable[[DiskIndex], bool] = lambda index: True,
 ) -> DiskIndex:
     """The index of a source from the cache, or a new one where the source has changed.
 
@@ -166,6 +173,7 @@ def open_index(
         scan: the pictures, in any order; run through only when the index has to be built.
         read: the bytes at a place that is no row, or None where they cannot be read.
         unique: an id that comes twice is an error; else the first to come is taken.
+        fresh: whether an index from the cache still holds, for what `state` cannot tell.
 
     Raises:
         Ssl4rlError: the index cannot be written, or an id comes twice.
@@ -173,7 +181,8 @@ def open_index(
     key = hashlib.sha256("\0".join([str(_LAYOUT), source, *options]).encode("utf-8", "backslashreplace")).hexdigest()
     path = cache_folder() / "index" / f"{key[:16]}-{state}.sqlite"
     with suppress(Ssl4rlError, KeyError):
-        return DiskIndex(path)
+        if fresh(index := DiskIndex(path)):
+            return index
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, source, scan, read, unique)

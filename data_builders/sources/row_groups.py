@@ -86,14 +86,19 @@ class _Kept:
         if self._reading != (file, group) or row < self._next:
             self._reading, self._next = (file, group), starts[group]
             self._following = batches(opened, group, [self._column], self._column)
-        for batch in self._following:
-            column, first = batch.column(0), self._next
-            self._next += len(column)
-            if row < self._next:
-                self._batches[file, first, self._next] = column
-                while len(self._batches) > _BATCHES:
-                    self._batches.popitem(last=False)
-                return column[row - first].as_py()
+        try:
+            for batch in self._following:
+                column, first = batch.column(0), self._next
+                self._next += len(column)
+                if row < self._next:
+                    self._batches[file, first, self._next] = column
+                    while len(self._batches) > _BATCHES:
+                        self._batches.popitem(last=False)
+                    return column[row - first].as_py()
+        except BaseException:
+            # What failed ends or has lost its place: the next call starts the row group again.
+            self._reading = "", -1
+            raise
         raise IndexError(f"row {row}: the row group ends before it")
 
     def _file(self, name: str) -> "tuple[pq.ParquetFile, list[int]]":

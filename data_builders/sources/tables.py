@@ -94,6 +94,7 @@ class TablePictures(IndexedPictures):
         cell = read_cell(self._cells.value(place))
         if cell.path:
             file_inside(cell.path, self._roots)
+            raise SourceChanged("file has changed")  # the scan did not find it
         if len(cell.data) != place.size:
             raise SourceChanged("file has changed")
         if cell.reference:
@@ -129,6 +130,7 @@ class TableFiles(TablePictures):
         tables = (
             Table(os.fsencode(path), at, escaped(path.with_suffix("").as_posix())) for at, path in enumerate(paths)
         )
+        cells = cls.cells(root, chosen.column)
         index = open_index(
             name,
             (str(root), *map(str, paths)),
@@ -140,10 +142,11 @@ class TableFiles(TablePictures):
             ),
             partial(read_or_none, root),
             unique=True,
+            fresh=partial(as_found, [root], cells),
         )
         if not len(index):
             raise UsageError(f"{cls.scheme}:{where} has no rows")
-        return cls(name, [root], index, cls.cells(root, chosen.column), chosen.license)
+        return cls(name, [root], index, cells, chosen.license)
 
 
 def entries_of(
@@ -180,15 +183,41 @@ def _shown(table: Table, row: Row, roots: Sequence[Path]) -> tuple[Place, bytes 
     here = Place(table.path, row.offset, 0, row.number)
     try:
         cell = read_cell(row.value)
-        if cell.path:
-            file, size = file_inside(cell.path, roots)
-            root = os.path.realpath(roots[0])
-            return Place(os.fsencode(file.relative_to(root) if file.is_relative_to(root) else file), 0, size), None, ""
     except Skip:
         return here, None, ""
+    if cell.path:
+        return _named(cell.path, roots) or here._replace(written=-1), None, ""
     if cell.reference:
         return here, None, cell.reference
     return here._replace(size=len(cell.data)), digest_of(cell.data), ""
+
+
+def _named(path: str, roots: Sequence[Path]) -> Place | None:
+    """Where the file that a cell names lies; None where it cannot be had."""
+    try:
+        file, status = file_inside(path, roots)
+    except Skip:
+        return None
+    root = os.path.realpath(roots[0])
+    inside = os.fsencode(file.relative_to(root) if file.is_relative_to(root) else file)
+    return Place(inside, 0, status.st_size, written=status.st_mtime_ns)
+
+
+def as_found(roots: Sequence[Path], cells: Cells, index: DiskIndex) -> bool:
+    """Whether all files that cells name are as the scan saw them, and those that it missed are still missing."""
+    return all(_holds(place, roots, cells) for place in index.watched())
+
+
+def _holds(place: Place, roots: Sequence[Path], cells: Cells) -> bool:
+    try:
+        if place.row is not None:
+            return _named(read_cell(cells.value(place)).path, roots) is None
+        status = (roots[0] / os.fsdecode(place.path)).stat()
+    except Skip:
+        return True
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (place.size, place.written)
 
 
 def own_split(name: str) -> str:

@@ -1,8 +1,9 @@
 """`tsv:FILE`: pictures as base64 in a column of tab-separated text, the form of MMBench and its kin."""
 
+import codecs
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -36,15 +37,17 @@ class Tsv(TableFiles):
 
     @classmethod
     def entries(cls, file: Path, table: Table, options: TableOptions, root: Path) -> Iterator[Found]:
-        try:
-            with file.open("rb") as opened:
-                header = _header(opened, file)
-                check_columns(str(file), options, header)
-                numbered = not options.id and _NUMBERS in header
-                rows = _rows(opened, file, header, options.columns() | ({"id": _NUMBERS} if numbered else {}))
-                yield from entries_of(table, rows, options, [root], prefixed=numbered)
-        except OSError as error:
-            raise Ssl4rlError(f"{file} cannot be read: {error.strerror or error}") from error
+        records = _records(file)
+        _, header = next(records)
+        check_columns(str(file), options, header)
+        numbered = not options.id and _NUMBERS in header
+        columns = options.columns() | ({"id": _NUMBERS} if numbered else {})
+        places = {field: header.index(name) for field, name in columns.items()}
+        rows = (
+            Row(number, offset=offset, **{field: record[place] for field, place in places.items()})
+            for number, (offset, record) in enumerate(records)
+        )
+        yield from entries_of(table, rows, options, [root], prefixed=numbered)
 
     @classmethod
     def cells(cls, root: Path, column: str) -> "TsvCells":
@@ -72,22 +75,43 @@ class TsvCells:
             raise SourceChanged("file has changed") from error
 
 
+def tsv_texts(file: Path, column: str) -> Iterator[dict[str, str]]:
+    """The cells beside the pictures in `column`, by column, row by row as `Tsv` has them.
+
+    Raises:
+        Ssl4rlError: the file cannot be read, is cut off or no table.
+    """
+    records = _records(file)
+    _, header = next(records)
+    for _, record in records:
+        yield {name: text for name, text in zip(header, record, strict=True) if name != column}
+
+
+def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The byte where a row starts, and its cells: the header first, and lines without text left out."""
+    try:
+        with file.open("rb") as opened:
+            header = _header(opened, file)
+            yield 0, header
+            number, offset = 0, opened.tell()
+            while (record := _record(opened, file)) is not None:
+                if record != [""]:
+                    if len(record) != len(header):
+                        cells = f"{len(record)} cells, and the header {len(header)}"
+                        raise Ssl4rlError(
+                            f"row {number} of {file} has {cells}: it is cut off or no tab-separated table"
+                        )
+                    yield offset, record
+                    number += 1
+                offset = opened.tell()
+    except OSError as error:
+        raise Ssl4rlError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
 def _header(opened: IO[bytes], file: Path | str) -> list[str]:
-    header = _record(opened, file) or []
-    return [header[0].removeprefix("\ufeff"), *header[1:]] if header else []
-
-
-def _rows(opened: IO[bytes], file: Path, header: Sequence[str], columns: dict[str, str]) -> Iterator[Row]:
-    places = {field: header.index(name) for field, name in columns.items()}
-    number, offset = 0, opened.tell()
-    while (record := _record(opened, file)) is not None:
-        if record != [""]:
-            if len(record) != len(header):
-                cells = f"{len(record)} cells, and the header {len(header)}"
-                raise Ssl4rlError(f"row {number} of {file} has {cells}: it is cut off or no tab-separated table")
-            yield Row(number, offset=offset, **{field: record[place] for field, place in places.items()})
-            number += 1
-        offset = opened.tell()
+    if opened.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        opened.seek(0)
+    return _record(opened, file) or []
 
 
 def _record(opened: IO[bytes], file: Path | str) -> list[str] | None:
