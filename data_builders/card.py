@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import yaml
 
 from data_builders.manifest import Manifest
-from data_builders.plan import BuildOptions
+from data_builders.plan import BuildOptions, level_of
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.plugins import registry
@@ -140,8 +140,7 @@ def rebuild_command(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
 
 def spec(config: TaskConfig) -> str:
     """A config as a user would name it: "jigsaw:hard?gap=0.1"."""
-    # A level with changed params is called after the level it came from: "hard-gap-0-1".
-    level = max((level for level in config.task.levels if f"{config.level}-".startswith(f"{level}-")), key=len)
+    level = level_of(config)
     usual = config.task.levels[level].model_dump(mode="json")
     changes = {
         param: value if isinstance(value, str) else canonical_json(value)
@@ -155,7 +154,7 @@ def _front_matter(manifest: Manifest, configs: Sequence[TaskConfig]) -> dict[str
     samples = sum(total.samples for total in manifest.totals)
     categories = {"image": "visual-question-answering"}
     return {
-        **_license(manifest.plan.license),
+        **hub_license(manifest.plan.license),
         "task_categories": sorted({categories.get(config.task.domain, "question-answering") for config in configs}),
         "tags": ["ssl4rl", *sorted({config.task.name for config in configs})],
         "size_categories": [next((name for limit, name in _SIZES if samples < limit), "n>100M")],
@@ -174,8 +173,8 @@ def _front_matter(manifest: Manifest, configs: Sequence[TaskConfig]) -> dict[str
     }
 
 
-def _license(spdx: str) -> dict[str, str]:
-    """An SPDX identifier in the Hub's words."""
+def hub_license(spdx: str) -> dict[str, str]:
+    """The front matter that states a licence by its SPDX identifier, in the Hub's words; nothing where it is empty."""
     if not spdx:
         return {}
     lower = spdx.lower()

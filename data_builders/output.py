@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from data_builders.atomic import is_partial, remove_partials, write_whole
 from data_builders.plan import Unit
@@ -29,6 +29,8 @@ except ImportError:  # Windows has none; there, two builds into one folder are n
 _LOCK = ".lock"
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)(::|://)", re.IGNORECASE)
 """Two letters at least, so that a drive's letter is no scheme."""
+_LOGIN = re.compile(r"//([^/]*)@")
+"""A user's name and password, which some schemes have in the address; a password may hold an @."""
 RESUME = "with that mended, run the same command again to resume"
 
 
@@ -77,14 +79,17 @@ def open_output(out: str | Path) -> Output:
     """The output at a path or a URL: "data/photos", "file:///data/photos", "s3://bucket/photos".
 
     Raises:
-        UsageError: there is no such scheme.
+        UsageError: there is no such scheme, or a file:// address names a machine.
         Ssl4rlError: the scheme's package is not installed.
     """
     scheme = _URL.match(str(out)) if isinstance(out, str) else None
     if scheme is None:
         return LocalOutput(Path(out))
     if scheme[0].lower() in ("file://", "local://"):
-        return LocalOutput(Path(unquote(urlsplit(str(out)).path)))
+        path = str(out)[scheme.end() :].removeprefix("localhost")  # the one host that RFC 8089 takes for none
+        if not path.startswith("/"):
+            raise UsageError(f"{_LOGIN.sub('//', str(out))} names no folder here: write file:///PATH, or a path alone")
+        return LocalOutput(Path(unquote(path)))
     _check_scheme(scheme[1])
     return RemoteOutput(str(out))
 
@@ -143,8 +148,7 @@ class RemoteOutput(Output):
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") if not url.endswith("://") else url
-        # Without the user's name and password, which some schemes have in the URL.
-        self.where = re.sub(r"//[^/@]*@", "//", self._url)
+        self.where = _LOGIN.sub("//", self._url)
         self.in_this_process = url.startswith("memory://")
 
     @contextlib.contextmanager
@@ -217,8 +221,16 @@ class RemoteOutput(Output):
         try:
             yield url_to_fs(self._url)
         except Exception as error:
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            message = " ".join(self._without_login(f"{type(error).__name__}: {error}").split())[:300]
             raise Ssl4rlError(f"cannot write {self.where}: {message}; {RESUME}") from error
+
+    def _without_login(self, message: str) -> str:
+        for login in _LOGIN.findall(self._url):
+            message = message.replace(f"{login}@", "")
+            password = login.partition(":")[2]
+            for secret in filter(None, (password, unquote(password))):
+                message = message.replace(secret, "***")
+        return message
 
 
 def _check_scheme(scheme: str) -> None:

@@ -126,14 +126,33 @@ def as_configs(tasks: Iterable[str | TaskConfig]) -> list[TaskConfig]:
     """The configs that specs and configs name.
 
     Raises:
-        UsageError: a spec is wrong, or two mean the same config.
+        UsageError: a spec is wrong, two mean the same config, or one is at a level that its task does not have.
     """
     named = [[task] if isinstance(task, TaskConfig) else parse_configs([task], registry()) for task in tasks]
     configs = [config for each in named for config in each]
+    for config in configs:
+        level_of(config)
     names = [config.name for config in configs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{twice[0]} is named twice: name each task and level once")
     return configs
+
+
+def level_of(config: TaskConfig) -> str:
+    """The task's level that a config is at, or whose params it changes: "hard" of "hard-gap-0-1".
+
+    Raises:
+        UsageError: it is named after none of them, so that no spec would name it.
+    """
+    task = config.task
+    # The longest: "hard-crop" may be a level of its own.
+    named = sorted((level for level in task.levels if f"{config.level}-".startswith(f"{level}-")), key=len)
+    if not named:
+        raise UsageError(
+            f"task {task.name} has no level {config.level!r}: {', '.join(task.levels)}; other params are named as in "
+            f"{task.name}:{next(iter(task.levels))}?param=value"
+        )
+    return named[-1]
 
 
 def check_served(source: Source, config: TaskConfig) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from data_builders.reader import BuiltSamples, sha256
+from data_builders.reader import BuiltSamples
 from ssl4rl_core.configs import ALL_LEVELS, parse_configs, suggestion
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.exporters import StoredSample
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample, Split
@@ -60,7 +60,7 @@ class Selection:
     @property
     def license(self) -> str:
         """SPDX identifier of the data, empty where it was not stated."""
-        return self._samples.manifest.plan.options.license
+        return self._samples.manifest.plan.license
 
     def __len__(self) -> int:
         """How many samples there are in all."""
@@ -77,11 +77,3 @@ class Selection:
     def stored(self, config: str, split: Split, index: int) -> StoredSample:
         """As `BuiltSamples.stored`."""
         return self._samples.stored(config, split, index)
-
-    def check(self) -> None:
-        """Compare the hash of every shard that is selected; Ssl4rlError names one that is not what was built."""
-        for shard in self._samples.manifest.shards:
-            if shard.samples and shard.config in self.configs and shard.split in self._splits:
-                path = self._samples.directory / shard.config / f"{shard.shard}.tar"
-                if sha256(path) != shard.sha256:
-                    raise Ssl4rlError(f"{path}: not what was built (wrong hash, or missing); build into a new folder")

@@ -46,17 +46,19 @@ def probe_plugins(limit: float = LIMIT) -> Iterator[Probed]:
 
 def _probe(plugin: Plugin, limit: float) -> Probed:
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, plugin.distribution, plugin.name, str(result)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        result, said = Path(folder) / "result.json", Path(folder) / "stderr"
+        # A file, since a pipe would stay open for as long as any process that the plugin has started.
+        with said.open("wb") as errors:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, plugin.distribution, plugin.name, str(result)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         try:
-            _, errors = child.communicate(timeout=limit)
+            child.wait(timeout=limit)
         except subprocess.TimeoutExpired:
             plugin.error = f"still loading after {limit:g} seconds: it hangs, or does at import what belongs in a task"
             return Probed(plugin, limit)
@@ -65,7 +67,7 @@ def _probe(plugin: Plugin, limit: float) -> Probed:
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         if not result.is_file():
-            last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+            last = said.read_bytes().decode(errors="replace").strip().rpartition("\n")[2]
             plugin.error = f"it ended the process with exit code {child.returncode}: {last or 'it said nothing'}"
             return Probed(plugin, 0.0)
         found = json.loads(result.read_text(encoding="utf-8"))

@@ -101,6 +101,12 @@ class Odd(Task[ImageItem, Params]):
 ODD = TaskConfig(Odd(), "easy", Params())
 
 
+def test_a_level_of_ones_own_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match=r"^task odd has no level 'mine': easy; [^\n]* odd:easy\?param=value$"):
+        build([TaskConfig(Odd(), "mine", Params())], SOURCE, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def pair_plugin(tmp_path_factory) -> None:
     plugin = tmp_path_factory.mktemp("plugin") / "pair.py"

@@ -161,6 +161,31 @@ def test_a_ray_that_runs_is_joined_and_left_running(cluster, plugin, undisturbed
 
 
 @needs_ray
+@pytest.mark.parametrize("lives", [2, 3])
+def test_kills_by_rays_memory_monitor_count_as_deaths(lives, cluster, plugin, undisturbed, tmp_path, monkeypatch):
+    import ray
+    from ray.exceptions import OutOfMemoryError
+
+    (tmp_path / "lives").mkdir()
+    get, kills = ray.get, [OutOfMemoryError("Task was killed due to the node running low on memory")] * lives
+
+    def killed(reference: Any) -> Any:
+        if kills:
+            raise kills.pop()
+        return get(reference)
+
+    monkeypatch.setattr(ray, "get", killed)
+    words = {"engine": "ray", "workers": 1, **OPTIONS}
+    if lives == 3:
+        with pytest.raises(Ssl4rlError, match=r"^3 Ray workers died while doing train-00000"):
+            build(TASKS, f"deadly:{tmp_path / 'lives'}", tmp_path / "out", **words)
+    else:
+        build(TASKS, f"deadly:{tmp_path / 'lives'}", tmp_path / "out", **words)
+        assert contents(tmp_path / "out") == undisturbed
+    assert not kills
+
+
+@needs_ray
 def test_an_address_without_a_ray_is_one_line(tmp_path, plugin, monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", unreachable)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,16 @@ def test_pictures_keep_their_bytes(built, exported):
 
 def test_the_card_says_what_is_there_and_under_which_licence(exported):
     front = (exported / "README.md").read_text().split("---")[1]
-    assert "license: CC0-1.0" in front and "config_name: rotation-hard" in front
+    assert "license: cc0-1.0" in front and "config_name: rotation-hard" in front
+
+
+def test_the_licence_is_the_sources_where_the_build_states_none(tmp_path):
+    source = synthetic_source(4)
+    source.license = "Pexels License"
+    build(["rotation:easy"], source, tmp_path / "built", max_side=48)
+    export("parquet", tmp_path / "built", tmp_path / "out")
+    front = (tmp_path / "out" / "README.md").read_text().split("---")[1]
+    assert front.startswith("\nlicense: other\nlicense_name: pexels-license\n")
 
 
 def test_the_same_build_gives_the_same_bytes(built, exported, tmp_path):
@@ -123,9 +133,19 @@ def test_a_shard_that_was_changed_is_refused_and_nothing_is_left(built, tmp_path
     data = bytearray(shard.read_bytes())
     data[1200] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(Ssl4rlError, match=f"{shard.name}: not what was built"):
+    with pytest.raises(Ssl4rlError, match=rf"^shard \S+{shard.name} was changed after it was built: [^\n]+$"):
         export("parquet", copy, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
+def test_the_bar_moves_after_each_shard_and_not_once_all_are_hashed(built, tmp_path):
+    copy, done = tmp_path / "copy", []
+    shutil.copytree(built, copy)
+    sorted(copy.glob("jigsaw-easy/test-*.tar"))[-1].unlink()
+    with pytest.raises(Ssl4rlError, match=r"cannot read \S+: No such file"):
+        export("parquet", copy, tmp_path / "out", advance=done.append)
+    assert sum(done) >= BuiltSamples(built).size("jigsaw-easy", "train")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
 def test_an_export_that_fails_half_way_leaves_nothing(built, tmp_path, monkeypatch):
@@ -168,6 +188,12 @@ def test_the_command_line_tells_of_the_files(built, tmp_path, capsys):
     files = json.loads(capsys.readouterr().out)
     assert [Path(file["file"]).name for file in files] == ["train.parquet", "test.parquet"]
     assert sum(file["samples"] for file in files) == 36 and all(file["bytes"] > 0 for file in files)
+
+
+def test_on_a_terminal_there_is_a_bar(built, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli(["export", "parquet", str(built), "--out", str(tmp_path / "out")]) == 0
+    assert "exporting" in capsys.readouterr().err
 
 
 def test_exporters_are_listed_with_their_options(capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -227,17 +228,25 @@ def test_what_a_failed_plugin_had_registered_is_free_for_another():
 
 HANGING = "import time; time.sleep(600)"
 SLOW = "import time; time.sleep(1.2)\n" + textwrap.dedent(WORKING).format(task="half-slow")
+DAEMON = """
+import subprocess
+from pathlib import Path
+
+Path({pid!r}).write_text(str(subprocess.Popen(["sleep", "60"], start_new_session=True).pid))
+"""
 CRASHING = "import os, sys; print('last words', file=sys.stderr); os._exit(7)"
 
 
-def test_the_probe_names_a_plugin_that_hangs_is_slow_or_ends_the_process(site):
+def test_the_probe_names_a_plugin_that_hangs_is_slow_or_ends_the_process(site, tmp_path):
     site.add("hanging", HANGING)
     site.add("slow", SLOW)
     site.add("crashing", CRASHING)
     site.add("broken", "print('noise'); 1 / 0")
     site.add("good", WORKING.format(task="half-of-good"))
-    chosen = "hanging,slow,crashing,broken,good"
+    site.add("daemon", DAEMON.format(pid=str(tmp_path / "pid")) + textwrap.dedent(WORKING).format(task="half-daemon"))
+    chosen = "hanging,slow,crashing,broken,good,daemon"
     done = site.run("plugins", "--probe", "--limit", "6", "--json", SSL4RL_PLUGINS=chosen)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert done.returncode == 0, done.stderr
     probed = {each["distribution"]: each for each in json.loads(done.stdout)}
     assert "still loading after 6 seconds" in probed["hanging"]["error"]
@@ -245,6 +254,8 @@ def test_the_probe_names_a_plugin_that_hangs_is_slow_or_ends_the_process(site):
     assert probed["crashing"]["error"] == "it ended the process with exit code 7: last words"
     assert "ZeroDivisionError" in probed["broken"]["error"]
     assert probed["good"]["provides"] == ["task half-of-good"] and not probed["good"]["slow"]
+    # It lives on in a session of its own, with our standard error open.
+    assert probed["daemon"]["provides"] == ["task half-daemon"] and not probed["daemon"]["error"]
     assert set(probed) == {"ssl4rl-core", *chosen.split(",")}
 
 

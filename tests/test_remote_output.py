@@ -47,6 +47,7 @@ def ssl4rl_sources():
     return []
 """
 TASKS = ["rotation:paper", "position:easy"]
+WORDS = ["build", "--task", "rotation:paper", "--source", "embedded:digits", "--limit", "20", "--out"]
 
 
 def pictures() -> MemorySource:
@@ -176,9 +177,19 @@ def test_file_addresses_are_folders(undisturbed, tmp_path, capsys):
     assert BuiltSamples(out).size("rotation-paper", "train") > 0
 
 
+def test_file_addresses_that_name_a_machine_are_refused(tmp_path, capsys):
+    for address in ("file://data/photos", "file://me:secret@data/photos", "local://photos", "file://"):
+        assert run([*WORDS, address]) == 2
+        said = capsys.readouterr().err
+        assert "write file:///PATH, or a path alone" in said and said.count("\n") == 1 and "secret" not in said
+    for place in (f"file://localhost{tmp_path}/one", f"file://{tmp_path}/one#1"):
+        assert run([*WORDS, place]) == 0
+        assert "built in /" in (said := capsys.readouterr().out) and "ssl4rl inspect" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "one#1"]
+
+
 def test_the_command_line_writes_there_too(memory, capsys):
-    words = ["build", "--task", "rotation:paper", "--source", "embedded:digits", "--limit", "20", "--out", memory[1]]
-    assert run(words) == 0
+    assert run([*WORDS, memory[1]]) == 0
     assert capsys.readouterr().out.rstrip().endswith(f"built in {memory[1]}")
     assert "manifest.json" in stored(memory)
 
@@ -208,3 +219,19 @@ def test_a_password_in_an_address_is_not_shown(monkeypatch):
     with pytest.raises(Ssl4rlError) as raised:
         output.sizes()
     assert "secret" not in str(raised.value)
+
+
+def test_nor_is_one_with_an_at_sign_by_the_command_or_in_what_a_file_system_says(capsys, monkeypatch):
+    files, place, address = fsspec.filesystem("memory"), "memory://host/photos", "memory://me:se%25c@ret@host/photos"
+    assert run([*WORDS, address]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"built in {place}")
+
+    def find(self, *arguments, **options):
+        raise RuntimeError(f"no login at {address} by se%c@ret, me:se%25c@ret")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(files), "find", find)
+        assert run([*WORDS, address]) == 1
+    said = capsys.readouterr().err
+    assert f"cannot write {place}: RuntimeError: no login at {place} by ***, me:***; with that mended" in said
+    files.rm("/me:se%25c@ret@host", recursive=True)

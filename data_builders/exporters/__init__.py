@@ -67,7 +67,6 @@ def export(
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UsageError(f"{out} is there already and not empty: export to a new folder")
-        selection.check()
         return _into(out, lambda folder: found.export(selection, folder, settings, advance))
     except OSError as error:
         raise Ssl4rlError(f"cannot write {error.filename or out}: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_builders.card import hub_license
 from data_builders.exporters.parquet_files import ParquetFiles
 from data_builders.selection import SPLITS
 from ssl4rl_core.exporters import Advance, ExportedFile, Exporter, ExportOptions, StoredSamples
@@ -60,8 +61,7 @@ def _readme(samples: StoredSamples) -> str:
         config: {split: samples.size(config, split) for split in SPLITS if samples.size(config, split)}
         for config in samples.configs
     }
-    front: dict[str, Any] = {"license": samples.license} if samples.license else {}
-    front["tags"] = ["ssl4rl"]
+    front: dict[str, Any] = {**hub_license(samples.license), "tags": ["ssl4rl"]}
     front["configs"] = [
         {
             "config_name": config,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.tables import JsonOption, show
 from ssl4rl_core.testing.audit import MIN_SAMPLES, AuditProgress, Finding, audit
 
@@ -32,13 +32,11 @@ def audit_command(
     traces in the pixels (bytes, JPEG grid, borders, mean colour, sharpness), only warns.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    with _bar(console) as bar:
+    with samples_bar(console) as bar:
         step = bar.add_task("", total=None, rate="?")
 
         def report(now: AuditProgress) -> None:
-            elapsed = bar.tasks[0].elapsed
-            rate = f"{now.done / elapsed:.3g}" if elapsed else "?"
-            bar.update(step, description=now.step, completed=now.done, total=now.of, rate=rate)
+            bar.update(step, description=now.step, completed=now.done, total=now.of, rate=rate(bar, now.done))
 
         findings = audit(tasks, source, samples=samples, seed=seed, max_side=max_side, report=report)
     if as_json:
@@ -67,17 +65,3 @@ def _row(finding: Finding) -> dict[str, object]:
 def _verdict(finding: Finding) -> str:
     told = finding.verdict == "warning" and finding.tells
     return f"{finding.verdict}: {', '.join(finding.tells)}" if told else finding.verdict
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("samples, {task.fields[rate]} a second"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

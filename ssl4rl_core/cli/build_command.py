@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 import data_builders
 from data_builders.builder import Engine, Interrupted
 from data_builders.encoding import ImageFormat
 from data_builders.layout import Layout
+from data_builders.output import open_output
 from data_builders.plan import BuildOptions
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.inspect_command import summary
 from ssl4rl_core.cli.tables import JsonOption, show
 
@@ -79,13 +81,15 @@ def build(
     """
     options = {name: value for name, value in locals().items() if name in BuildOptions.model_fields}
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    columns = TextColumn("items"), TextColumn("{task.fields[samples]}")
     try:
         # Standard output is for the summary: Ray prints there when a worker dies, and plugins may.
-        with _bar(console) as bar, contextlib.redirect_stdout(sys.stderr):
-            step = bar.add_task("", total=None, samples=0, rate="?")
+        with samples_bar(console, *columns) as bar, contextlib.redirect_stdout(sys.stderr):
+            step = bar.add_task("building", total=None, samples=0, rate="?")
 
             def report(now: data_builders.Progress) -> None:
-                bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=_rate(bar, now))
+                speed = rate(bar, now.samples)
+                bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=speed)
 
             manifest = data_builders.build(
                 task, source, out, workers=workers, engine=engine, ray_address=ray_address, progress=report, **options
@@ -95,27 +99,6 @@ def build(
         raise typer.Exit(130) from None
     show(summary(manifest.lines(), as_json=as_json), as_json=as_json)
     if not as_json:
-        where = (
-            f"built in {out}" if "://" in out else f"built in {out}; what is in it: ssl4rl inspect {shlex.quote(out)}"
-        )
-        Console(soft_wrap=True, highlight=False).print(f"\n{where}", markup=False)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("building"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("items"),
-        TextColumn("{task.fields[samples]} samples, {task.fields[rate]} a second"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _rate(bar: Progress, now: data_builders.Progress) -> str:
-    elapsed = bar.tasks[0].elapsed
-    return f"{now.samples / elapsed:.3g}" if elapsed else "?"
+        where = open_output(out).where
+        hint = "" if "://" in where else f"; what is in it: ssl4rl inspect {shlex.quote(where)}"
+        Console(soft_wrap=True, highlight=False).print(f"\nbuilt in {where}{hint}", markup=False)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.tables import JsonOption, show
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.plugins import Registry, registry
@@ -103,26 +103,14 @@ def _run(name: str, directory: Path, out: Path, *, as_json: bool, **given: Any) 
     from data_builders.selection import Selection
 
     total = len(Selection(BuiltSamples(directory), given["tasks"], given["splits"]))
-    with _bar(Console(stderr=True)) as bar:
-        step = bar.add_task("", total=total)
-        files = data_builders.exporters.export(
-            name, directory, out, advance=lambda samples: bar.advance(step, samples), **given
-        )
+    with samples_bar(Console(stderr=True)) as bar:
+        step = bar.add_task("exporting", total=total, rate="?")
+
+        def advance(samples: int) -> None:
+            bar.update(step, advance=samples, rate=rate(bar, bar.tasks[0].completed + samples))
+
+        files = data_builders.exporters.export(name, directory, out, advance=advance, **given)
     rows = [{"file": str(file.path), "samples": file.samples, "bytes": file.path.stat().st_size} for file in files]
     if not as_json:
         rows = [{"file": row["file"], "samples": row["samples"] or "", "size": decimal(row["bytes"])} for row in rows]
     show(rows, as_json=as_json)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("exporting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("samples, {task.speed:.3g} a second"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
