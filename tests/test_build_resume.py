@@ -33,7 +33,7 @@ from ssl4rl_core.testing.memory import MemorySource
 
 class Slow(MemorySource):
     def load(self, kind, entry, *, max_side=None):
-        time.sleep(0.1)
+        time.sleep(0.25)
         with open(os.environ["PIDS"], "a") as file:
             file.write(f"{os.getpid()} ")
         return super().load(kind, entry, max_side=max_side)
