@@ -89,6 +89,8 @@ class Running:
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
+            # A shell lets what runs in its background ignore Ctrl-C, and a child inherits that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def loaded(self) -> list[int]:
