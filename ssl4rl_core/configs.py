@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.tasks import Params, Task
 
 ALL_LEVELS = ("easy", "medium", "hard")
@@ -29,10 +30,17 @@ class TaskConfig:
     task: Task
     level: str
     params: Params
+    prompt: str | None = None
+    """A template in place of the task's own: the same pictures and answers, asked about in other words."""
 
     @property
     def name(self) -> str:
         return f"{self.task.name}-{self.level}"
+
+    @property
+    def template(self) -> str:
+        """The prompt's template: the task's own, unless another is given."""
+        return self.task.template(self.params) if self.prompt is None else self.prompt
 
     # Kept, because every sample asks for them.
     @functools.cached_property
@@ -46,7 +54,13 @@ class TaskConfig:
         return self.task.chance(self.params)
 
     def describe(self) -> dict[str, Any]:
-        """What makes its samples what they are, as JSON values."""
+        """What makes its samples what they are, as JSON values, from which a build's workers make it anew.
+
+        Raises:
+            UsageError: its prompt is not the task's own.
+        """
+        if self.prompt is not None:
+            raise UsageError(f"a build asks in a task's own words: leave out the prompt given for {self.name}")
         return {
             "name": self.name,
             "task": self.task.name,
@@ -113,9 +127,7 @@ def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> Ta
         given = {param: _given(type(params), param, text) for param, text in changes.items()}
         changed = type(params).model_validate({**params.model_dump(), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "params"
-        raise UsageError(f"{spec!r}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UsageError(f"{spec!r}: {first_problem(error, whole='params')}") from error
     # Only what differs from the level is named, so that one setting has one name.
     kept = {key: value for key, value in changed.model_dump(mode="json").items() if value != getattr(params, key)}
     suffix = "".join(f"-{key}-{_slug(value)}" for key, value in sorted(kept.items())).replace("_", "-")

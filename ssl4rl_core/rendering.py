@@ -1,5 +1,6 @@
 """From an item and a task's config to a sample: seeding, the prompt's parts, the record."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -8,15 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl4rl_core.answers import BUILT_IN, canonical_json
-from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.errors import TaskError
+from ssl4rl_core.configs import TaskConfig, suggestion
+from ssl4rl_core.errors import TaskError, UsageError
 from ssl4rl_core.samples import ImageItem, Item, Record, Sample
-from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
+from ssl4rl_core.tasks import Draft, ImageParams, Params, Skip, Task
 
 if TYPE_CHECKING:
     from ssl4rl_core.sources import View
 
 IMAGE_MARK = "<image>"
+
+
+class PromptError(UsageError):
+    """A template that was given in place of a task's own cannot be filled in."""
 
 
 def sample_rng(seed: int, config: TaskConfig, item_id: str, variant: int) -> np.random.Generator:
@@ -33,15 +38,16 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     Raises:
         Skip: the item cannot become a question of this task.
         TaskError: the task's own code failed; the message names task and item.
+        PromptError: the config's prompt is not the task's own, and does not fit what the task has drawn.
     """
     task, params = config.task, config.params
     if isinstance(item, ImageItem) and isinstance(params, ImageParams) and min(item.image.size) < params.min_side:
         raise Skip("picture smaller than min_side")
     try:
         draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
-        parts = fill(task.template(params), {**params.model_dump(), **draft.fields}, len(draft.images))
+        question, parts = _prompt(config, draft)
         chance = _chance(config, draft)
-    except Skip:
+    except (Skip, PromptError):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -52,8 +58,8 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         task=task.name,
         version=task.version,
         level=config.level,
-        question="".join(part.get("text", IMAGE_MARK) for part in parts),
-        parts=canonical_json(parts),
+        question=question,
+        parts=parts,
         answer=_recorded(task, draft),
         answer_text=draft.answer.text(),
         params=config.params_json,
@@ -67,6 +73,30 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     return Sample(record, tuple(draft.images))
 
 
+def _prompt(config: TaskConfig, draft: Draft) -> tuple[str, str]:
+    """The prompt in one string, and its parts as JSON."""
+    template, images = config.template, len(draft.images)
+    try:
+        if draft.fields:
+            return _filled(template, {**config.params.model_dump(), **draft.fields}, images)
+        return _filled_from_params(template, type(config.params), config.params_json, images)
+    except ValueError as error:
+        if config.prompt is None:
+            raise
+        raise PromptError(f"{config.name}: {error}") from error
+
+
+# Kept, because most tasks ask the same of every item.
+@functools.lru_cache(maxsize=256)
+def _filled_from_params(template: str, params: type[Params], params_json: str, images: int) -> tuple[str, str]:
+    return _filled(template, params.model_validate_json(params_json).model_dump(), images)
+
+
+def _filled(template: str, values: Mapping[str, object], images: int) -> tuple[str, str]:
+    parts = fill(template, values, images)
+    return "".join(part.get("text", IMAGE_MARK) for part in parts), canonical_json(parts)
+
+
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 
 
@@ -77,13 +107,17 @@ def fill(template: str, values: Mapping[str, object], images: int) -> list[dict[
         ValueError: the number of marks is not `images`, or a field has no value.
     """
     if template.count(IMAGE_MARK) != images:
-        raise ValueError(f"the prompt has {template.count(IMAGE_MARK)} {IMAGE_MARK} marks for {images} images")
+        marks = template.count(IMAGE_MARK)
+        raise ValueError(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images: write one for each")
 
     def value(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0][0]
         if match[1] not in values:
-            raise ValueError(f"the prompt's field {{{match[1]}}} is neither a param nor a field of the draft")
+            raise ValueError(
+                f"the prompt's field {{{match[1]}}} is neither a param nor a field of the draft"
+                f"{suggestion(match[1], values)}"
+            )
         return str(values[match[1]])
 
     parts: list[dict[str, str]] = []

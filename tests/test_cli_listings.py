@@ -1,8 +1,11 @@
 """The commands that list, and how a wrong call is answered."""
 
+import importlib
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -168,6 +171,18 @@ def test_data_to_evaluate_on_is_asked_for_by_the_options_that_name_it(capsys):
     assert "--data DIR" in capsys.readouterr().err
     assert run(["eval", "--model", "none", "--source", "folder:photos"]) == 2
     assert "--task NAME" in capsys.readouterr().err
+
+
+def test_the_version_is_told_though_no_plugin_can_be_loaded(monkeypatch, capsys):
+    def hang() -> Registry:
+        raise AssertionError("a plugin may hang, and its user wants to say which version this is")
+
+    # Not by its dotted name, which is that of the Typer app as well.
+    monkeypatch.setattr(importlib.import_module("ssl4rl_core.cli.app"), "registry", hang)
+    assert run(["--version"]) == 0
+    shown = capsys.readouterr()
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert (shown.out, shown.err) == (f"ssl4rl {project['version']}\n", "")
 
 
 def test_the_command_is_a_module_too_as_distributed_launchers_start_it():

@@ -11,7 +11,10 @@ HEAVY = ("torch", "transformers", "trl", "cv2", "albumentations", "webdataset", 
 LISTING = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
 
 
-@pytest.mark.parametrize("arguments", [None, ["--help"], ["tasks"], ["report", "--help"], ["preview", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [None, ["--help"], ["--version"], ["tasks"], ["report", "--help"], ["preview", "--help"], ["eval", "--help"]],
+)
 def test_nothing_heavy_is_loaded(arguments):
     code = (
         "import ssl4rl_core" if arguments is None else f"from ssl4rl_core.cli import run; assert run({arguments}) == 0"

@@ -182,6 +182,51 @@ def test_eval_asks_a_benchmark_and_training_refuses_it(models, tmp_path, capsys)
         check_rewards(["multiple-choice-published"])
 
 
+def test_eval_measures_a_model_downstream_as_transfer_does(models, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    downstream = ["--downstream", "faces?shots=5", "--downstream", f"mmbench:{mmbench(tmp_path)}"]
+    options = [*downstream, "--max-tokens", "2", "--limit", "2", "--json"]
+
+    def rows(*command: str) -> list[dict[str, Any]]:
+        assert cli([*command, *options]) == 0
+        return [row | {"seconds": 0} for row in json.loads(capsys.readouterr().out)]
+
+    alone = rows("eval", "--model", models[1])
+    assert [(row["task"], row["model"], row["stage"]) for row in alone] == [
+        (task, models[1], "end") for task in ("linear-probe", "multiple-choice")
+    ]
+    assert alone == rows("transfer", "--model", models[1])
+    out = tmp_path / "results.json"
+    both = rows("eval", "--model", models[1], "--before", models[0], "--out", str(out))
+    assert both == rows("transfer", "--model", models[0], "--model", models[1])
+    assert [(row["model"], row["change"] is None) for row in both[:2]] == [(models[0], True), (models[1], False)]
+    assert [row["accuracy"] for row in json.loads(out.read_text())["runs"]] == [row["accuracy"] for row in both]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--data", "built"], "--data: --downstream brings questions and labels of its own"),
+        (["--source", "folder:photos", "--task", "rotation"], "--source, --task: --downstream brings"),
+        (["--split", "train"], "--split: --downstream brings"),
+        (["--seed", "1", "--max-side", "64"], "--seed, --max-side: --downstream brings"),
+        (["--balance"], "--balance: --downstream brings"),
+        (["--endpoint", "http://localhost:1/v1"], "--endpoint: --downstream takes a model from a folder or the Hub"),
+        (["--retries", "2"], "--retries: --downstream takes"),
+        (["--dtype", "int4"], "--dtype: "),
+    ],
+)
+def test_what_does_not_go_with_downstream_is_refused_in_one_line(options, says, capsys):
+    assert cli(["eval", "--model", "none", "--downstream", "digits", *options]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and says in shown and shown.count("\n") == 1
+
+
+def test_a_model_before_training_is_for_downstream_tasks_alone(capsys):
+    assert cli(["eval", "--model", "none", "--before", "other", "--data", "built"]) == 2
+    assert "--before: this belongs to downstream tasks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("downstream", "says"),
     [

@@ -36,7 +36,7 @@ def _tables(block: type[Settings], name: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text whose brackets and bars are only that."""
-    return re.sub(r"([\[\]|<])", r"\\\1", text)
+    return re.sub(r"([\[\]|])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _about(block: type[Settings]) -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+import ssl4rl_core
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.plugins import load_file, registry
 
@@ -31,6 +32,12 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ssl4rl {ssl4rl_core.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     plugin: Annotated[
@@ -38,6 +45,9 @@ def _options(
         typer.Option("--plugin", metavar="FILE.py", help="Also load this unpackaged plugin; may be repeated."),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and no more.")
+    ] = False,
 ) -> None:
     for path in plugin or ():
         load_file(path)
@@ -51,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         files, command = _read_ahead(arguments)
-        if command not in COMMANDS:
+        if command not in COMMANDS and "--version" not in arguments[:1]:
             for path in files:
                 load_file(path)
             registry().add_commands(app)

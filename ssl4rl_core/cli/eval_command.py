@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ssl4rl_core.training.run_folder import Result
 
 # Options that belong to one way of asking have no default here: where they are given to another, that is an error.
+Downstream = Annotated[
+    list[str] | None,
+    typer.Option("--downstream", help="In place of data: digits, faces, mmbench:FILE, ...; may be repeated."),
+]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="MODEL", help="Tell the change from this model (downstream).")
+]
 Endpoint = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="URL", help="Ask a served model: any server with OpenAI's chat completions."),
@@ -52,11 +59,15 @@ def evaluate(
         list[str] | None,
         typer.Option("--task", help="NAME[:LEVEL][?param=value]; may be repeated. Default: the build's."),
     ] = None,
+    downstream: Downstream = None,
+    before: Before = None,
     response_format: Annotated[
         str, typer.Option("--format", help="How the model is asked to answer.")
     ] = "think_answer",
-    split: Annotated[Split, typer.Option("--split", help="Which items to ask about.")] = "test",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Samples of each config.")] = None,
+    split: Annotated[Split | None, typer.Option("--split", help="Which items to ask about (test).")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Samples of each config, or questions downstream.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion.")] = 1024,
     endpoint: Endpoint = None,
     concurrency: Concurrency = None,
@@ -76,23 +87,48 @@ def evaluate(
     verbose: Annotated[bool, typer.Option("--verbose", help="Let transformers talk.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Held-out accuracy of a model, beside chance.
+    """Held-out accuracy of a model, beside chance: on samples of a build or a source, or on downstream tasks.
 
     A served model's key is taken from OPENAI_API_KEY.
 
     Example: ssl4rl eval --model runs/demo/model --data builds/photos --task rotation:easy
 
     Example: ssl4rl eval --endpoint http://localhost:8000/v1 --model NAME --data builds/photos
+
+    Example: ssl4rl eval --model runs/demo/model --before runs/demo/format --downstream faces --downstream mmbench:FILE
     """
     of_source = {"seed": seed, "variants": variants, "balance": balance}
     of_source |= {"test_fraction": test_fraction, "max_side": max_side, "layout": layout}
-    asked = {"response_format": response_format, "split": split, "limit": limit}
+    asked = {"response_format": response_format, "split": split or "test", "limit": limit}
     served = {"concurrency": concurrency, "timeout": timeout, "retries": retries}
     local = {"batch_size": batch_size, "dtype": dtype}
+    of_endpoint = {**served, "prefill": prefill, "request": request or None}
+    if downstream:
+        of_data = {"data": data, "source": source, "task": tasks or None, "split": split, **of_source}
+        _refuse(of_data, "--downstream brings questions and labels of its own: leave it out")
+        _refuse(
+            {"endpoint": endpoint, **of_endpoint}, "--downstream takes a model from a folder or the Hub: leave it out"
+        )
+        # Not above, because commands are listed in the order of their import.
+        from ssl4rl_core.cli.transfer_command import transfer
+
+        transfer(
+            [model] if before is None else [before, model],
+            downstream,
+            response_format=response_format,
+            limit=limit,
+            batch_size=batch_size or 16,
+            max_tokens=max_tokens,
+            dtype=dtype or "auto",
+            out=out,
+            verbose=verbose,
+            as_json=as_json,
+        )
+        return
+    _refuse({"before": before}, "this belongs to downstream tasks, and none is given: name one with --downstream NAME")
     where = _where(data, source, tasks, of_source)
     if endpoint is None:
-        given = {**served, "prefill": prefill, "request": request or None}
-        _refuse(given, "this belongs to an endpoint, and none is given: name one with --endpoint URL")
+        _refuse(of_endpoint, "this belongs to an endpoint, and none is given: name one with --endpoint URL")
         results = _ask_model(model, where, tasks, {**asked, "max_tokens": max_tokens, "verbose": verbose}, local)
         failed: dict[str, int] = {}
     else:
@@ -147,7 +183,9 @@ def _where(
     from ssl4rl_core.training.recipe import DataSettings, checked
 
     if (data is None) == (source is None):
-        raise UsageError("say what to ask about: --data DIR for a build, or --source KIND:WHERE with --task NAME")
+        raise UsageError(
+            "say what to ask about: --data DIR for a build, --source KIND:WHERE with --task NAME, or --downstream NAME"
+        )
     if data is not None:
         _refuse(of_source, f"the build {data} has fixed that already: leave it out, or render from a --source")
         return checked(DataSettings, build=data)

@@ -1,15 +1,17 @@
 """Opening what a recipe or a command names as its data: a build's shards, or a source rendered on the fly."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.rendering import PromptError
 from ssl4rl_core.samples import BalancedSet, Sample, SampleSet, Split
-from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, TaskSettings
+from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, Recipe, TaskSettings
+from ssl4rl_core.training.stream import Reference, Stream
 
 
 class Mix(NamedTuple):
@@ -51,7 +53,8 @@ def open_data(data: DataSettings, tasks: Sequence[TaskSettings], **changes: Any)
         changes: fields to be set anew in the settings of every source.
 
     Raises:
-        UsageError: a build or a source cannot be opened, or does not have one of its tasks.
+        UsageError: a build or a source cannot be opened, does not have one of its tasks, or is a build and is to be
+            asked in other words.
     """
     groups: dict[DataSettings, list[TaskSettings]] = {}
     for task in tasks:
@@ -107,6 +110,25 @@ def check_rewards(configs: Iterable[str]) -> None:
             )
 
 
+def check_prompts(recipe: Recipe, samples: SampleSet) -> None:
+    """See that each prompt of a recipe's can be filled in, by rendering a sample of every config it is for.
+
+    Args:
+        samples: of the recipe's tasks, as `open_data` gives them.
+
+    Raises:
+        UsageError: one does not fit; names line and key.
+    """
+    for number, task in enumerate(recipe.tasks):
+        if task.prompt is None:
+            continue
+        for config in parse_configs([task.task], registry()):
+            try:
+                Stream(samples, {config.name: 1.0}).sample(Reference(config.name, 0))
+            except PromptError as error:
+                raise UsageError(f"{recipe.where('tasks', number, 'prompt')}: {error}") from error
+
+
 def _open_source(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:
     from data_builders.live import LiveSamples
 
@@ -115,7 +137,7 @@ def _open_source(data: DataSettings, tasks: Sequence[TaskSettings]) -> Mix:
     weights: dict[str, float] = {}
     configs = []
     for task in tasks:
-        found = parse_configs([task.task], registry())
+        found = [replace(config, prompt=task.prompt) for config in parse_configs([task.task], registry())]
         configs += found
         _share(weights, [config.name for config in found], task)
     options = data.model_dump(exclude={"build", "source"}, exclude_none=True)
@@ -129,6 +151,8 @@ def _open_build(folder: str, tasks: Sequence[TaskSettings]) -> Mix:
     samples = BuiltSamples(Path(folder))
     weights: dict[str, float] = {}
     for task in tasks:
+        if task.prompt is not None:
+            raise UsageError(f"the build {folder} has fixed its questions already: leave out the prompt of {task.task}")
         _share(weights, configs_named(samples, task.task), task)
     return Mix(samples, weights or dict.fromkeys(samples.configs, 1.0))
 

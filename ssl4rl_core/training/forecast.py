@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
+from ssl4rl_core.training.data import Mix, check_prompts, check_rewards, open_data, open_downstream
 from ssl4rl_core.training.models import need_training
 from ssl4rl_core.training.recipe import Recipe, checked_fields
 from ssl4rl_core.training.stream import batches_of_a_pass
@@ -141,6 +141,8 @@ def _setting(recipe: Recipe, mix: Mix | None) -> Iterator[Figure]:
     for number, task in enumerate(recipe.tasks):
         weight = "" if task.weight == 1 else f", weight {task.weight:g}"
         yield Figure("task", task.task + weight, recipe.stands("tasks", number))
+        if task.prompt is not None:
+            yield Figure("prompt", repr(task.prompt), recipe.stands("tasks", number, "prompt"))
     if mix is not None:
         yield from _samples(mix, recipe.stands("data"))
     yield Figure("curriculum", recipe.curriculum.kind, recipe.stands("curriculum"))
@@ -166,6 +168,7 @@ def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
         missing.append(f"data ({recipe.where('data')}): {error}")
         return None
     check_rewards(mix.weights)
+    check_prompts(recipe, mix.samples)
     return mix
 
 

@@ -13,7 +13,7 @@ from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.curriculum import Curriculum, make_curriculum
-from ssl4rl_core.training.data import Mix, check_rewards, open_data, open_downstream
+from ssl4rl_core.training.data import Mix, check_prompts, check_rewards, open_data, open_downstream
 from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
 from ssl4rl_core.training.format_start import start_on_format
 from ssl4rl_core.training.models import Loaded, load_model, need_training
@@ -133,6 +133,7 @@ class _Run:
         _ = self.config
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
+        check_prompts(self.recipe, self.mix.samples)
         stream = self.stream(self.recipe.seed, checked=False)
         self.curriculum(stream)
         _ = self.held_out, self.downstream

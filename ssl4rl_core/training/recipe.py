@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ssl4rl_core.configs import suggestion
 from ssl4rl_core.errors import UsageError
@@ -73,6 +74,12 @@ class TaskSettings(Settings):
 
     task: str = Field(description="NAME[:LEVEL][?param=value&...], or a config of the build such as rotation-easy")
     weight: float = Field(default=1.0, gt=0, description="share in the stream, relative to the other tasks'")
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a template in place of the task's own: <image> for each picture, {name} for a param or what else "
+        "the task fills in; it states the question only (source only)",
+    )
     data: DataSettings | None = Field(default=None, description="of this task, where the mix is of pictures and graphs")
 
 
@@ -101,9 +108,10 @@ class PhaseSettings(Settings):
         return _by_name(value)
 
     @model_validator(mode="after")
-    def _has_no_data(self) -> Self:
-        if any(task.data for task in self.tasks):
-            raise ValueError("a phase's tasks are those of the recipe: leave their data out")
+    def _has_tasks_by_name(self) -> Self:
+        for key in ("data", "prompt"):
+            if any(getattr(task, key) is not None for task in self.tasks):
+                raise ValueError(f"a phase's tasks are those of the recipe: leave their {key} out")
         return self
 
 
@@ -219,6 +227,14 @@ class Recipe(Settings):
             raise ValueError("evaluate.downstream: name the source of each task where data is a build")
         return self
 
+    @model_validator(mode="after")
+    def _asks_builds_as_they_are(self) -> Self:
+        for number, task in enumerate(self.tasks):
+            if task.prompt is not None and (task.data or self.data).build is not None:
+                message = "a build has fixed its questions already; leave the prompt out, or render from a source"
+                raise PydanticCustomError("of_a_key", message, {"key": ("tasks", number, "prompt")})
+        return self
+
     def where(self, *key: str | int) -> str:
         """Where a key stands, as errors begin: "demo.yaml, line 12, grpo.max_steps"."""
         return self._places.where(key)
@@ -269,7 +285,9 @@ def parse_recipe(text: str, name: str = "recipe", changes: Sequence[str] = ()) -
     except ValidationError as error:
         # A misspelt key is an unknown and a missing one; the first says more.
         first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-        raise UsageError(f"{places.where(first['loc'])}: {_message(first)}") from error
+        # What is found wrong with the recipe as a whole may still belong to one key.
+        key = first.get("ctx", {}).get("key", ()) if first["type"] == "of_a_key" else first["loc"]
+        raise UsageError(f"{places.where(key)}: {_message(first)}") from error
     recipe._places = places
     return recipe
 
