@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Item, Split
 from ssl4rl_core.tasks import Skip, SourceChanged
 
@@ -83,7 +84,12 @@ class Source(ABC):
 
     @abstractmethod
     def index(self, kind: str) -> Index:
-        """All items of a kind."""
+        """All items of a kind, one of `kinds`."""
+
+    def check_kind(self, kind: str) -> None:
+        """Raises UsageError where the source has no items of this kind, and names those it has."""
+        if kind not in self.kinds:
+            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
 
     @abstractmethod
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> Item:

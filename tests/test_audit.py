@@ -8,7 +8,6 @@ import pytest
 from PIL import Image, ImageFilter
 
 from ssl4rl_core import (
-    Angle,
     Choice,
     Draft,
     ImageItem,
@@ -25,21 +24,9 @@ from ssl4rl_core.testing.audit import AuditProgress, Finding, audit
 from ssl4rl_core.testing.image_statistics import TRACES, image_statistics
 from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
 from ssl4rl_core.testing.sampling import draw_samples
+from tests.turned import Turned, oblong_pictures
 
 pytest.importorskip("sklearn", reason="an audit is scikit-learn's: pip install 'ssl4rl-core[audit]'")
-
-
-class Turned(Task[ImageItem, Params]):
-    """Rotation that keeps the picture's turned shape."""
-
-    name, version, levels, prompt = "turned", 1, {"easy": Params()}, "<image><image>\nBy how much?"
-
-    def transform(self, item, params, rng, view):
-        degrees = 90 * int(rng.integers(4))
-        return Draft(Angle(degrees, step=90), [item.image, item.image.rotate(degrees, expand=True)])
-
-    def chance(self, params):
-        return 1 / 4
 
 
 class Coin(Task[ImageItem, Params]):
@@ -73,8 +60,7 @@ def config(task: type[Task]) -> TaskConfig:
 
 @pytest.fixture
 def source() -> MemorySource:
-    shapes = [(48, 32), (32, 48), (50, 40), (30, 60)]
-    return MemorySource({f"{n}": synthetic_picture(n, *shapes[n % 4]) for n in range(40)}, name="memory:shapes")
+    return oblong_pictures(map(str, range(40)))
 
 
 def found(findings: list[Finding]) -> dict[tuple[str, str], str]:

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from ssl4rl_core import (
-    Angle,
     Choice,
     Draft,
     ImageItem,
@@ -23,21 +22,9 @@ from ssl4rl_core import (
 )
 from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
 from ssl4rl_core.testing.probe import ProbeResult, probe, probe_all
+from tests.turned import Turned, oblong_pictures
 
 pytest.importorskip("sklearn", reason="the probe is scikit-learn's: pip install 'ssl4rl-core[embedded]'")
-
-
-class Turned(Task[ImageItem, Params]):
-    """Rotation as it should not be: the whole picture is turned, and its shape with it."""
-
-    name, version, levels, prompt = "turned", 1, {"easy": Params()}, "<image><image>\nBy how much?"
-
-    def transform(self, item, params, rng, view):
-        degrees = 90 * int(rng.integers(4))
-        return Draft(Angle(degrees, step=90), [item.image, item.image.rotate(degrees, expand=True)])
-
-    def chance(self, params):
-        return 1 / 4
 
 
 class TurnedSquare(Turned):
@@ -79,10 +66,7 @@ class Third(Task[ImageItem, Params]):
 
 
 def samples(task: type[Task], count: int = 400, source: MemorySource | None = None) -> Iterator[Sample]:
-    shapes = [(48, 32), (32, 48), (50, 40), (30, 60)]
-    source = source or MemorySource(
-        {f"album-{n % 3}/{n}": synthetic_picture(n, *shapes[n % 4]) for n in range(40)}, name="memory:shapes"
-    )
+    source = source or oblong_pictures(f"album-{n % 3}/{n}" for n in range(40))
     view = source.view("image", "train", Splitter(0))
     entries = source.index("image")
     config = TaskConfig(task(), "easy", task.levels["easy"])

@@ -17,6 +17,7 @@ from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.exporters import Advance, ExportedFile, Exporter
 from ssl4rl_core.hookspecs import hookimpl
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.samples import Split
 
 __all__ = ["export"]
@@ -59,9 +60,7 @@ def export(
     try:
         settings = found.options_type(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"exporter {exporter}, option {where}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"exporter {exporter}, option {first_problem(error)}") from None
     selection = Selection(BuiltSamples(directory), tasks, splits)
     out = Path(out)
     try:

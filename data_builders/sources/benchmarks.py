@@ -2,13 +2,14 @@
 
 import hashlib
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 from data_builders.sources.benchmark_rows import BenchmarkOptions, Pictures, Texts, read_rows
 from data_builders.sources.files import escaped
+from data_builders.sources.flat_index import FlatIndex
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import QuestionItem
@@ -60,10 +61,13 @@ class Benchmark(Source):
             license=chosen.license,
         )
 
-    def index(self, kind: str) -> "_Entries":
-        if kind not in self.kinds:
-            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
-        return _Entries(self._questions, self._pictures)
+    def index(self, kind: str) -> FlatIndex:
+        self.check_kind(kind)
+        return FlatIndex(len(self._questions), self._entry)
+
+    def _entry(self, position: int) -> Entry:
+        asked = self._questions[position]
+        return Entry(position, asked.id, self._pictures.group(asked.row), "test")
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> QuestionItem:
         asked = self._questions[entry.position]
@@ -106,24 +110,6 @@ class SeedBench(Benchmark):
     example = "seedbench:SEEDBench_IMG.tsv"
     usually_circular = False
     in_turns = False
-
-
-class _Entries(Sequence[Entry]):
-    def __init__(self, questions: Sequence[_Question], pictures: Pictures) -> None:
-        self._questions, self._pictures = questions, pictures
-
-    def __len__(self) -> int:
-        return len(self._questions)
-
-    def __getitem__(self, position):
-        asked = self._questions[position]
-        return Entry(position, asked.id, self._pictures.group(asked.row), "test")
-
-    def __iter__(self) -> Iterator[Entry]:
-        return (self[position] for position in range(len(self)))
-
-    def neighbours(self, position: int, /) -> Sequence[int]:
-        return range(len(self))
 
 
 def _questions(where: str, texts: Sequence[Texts], *, in_turns: bool) -> list[_Question]:

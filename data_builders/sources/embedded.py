@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data_builders.sources.decoding import decode, fit
+from data_builders.sources.flat_index import FlatIndex
 from data_builders.sources.graph_source import GraphSource
 from data_builders.sources.networkx_graphs import embedded_graphs
 from data_builders.sources.options import SourceOptions
@@ -87,10 +88,9 @@ class Embedded(Source):
     @abstractmethod
     def _content(self, position: int) -> bytes: ...
 
-    def index(self, kind: str) -> "_ListedIndex":
-        if kind not in self.kinds:
-            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
-        return _ListedIndex(self._entries)
+    def index(self, kind: str) -> FlatIndex:
+        self.check_kind(kind)
+        return FlatIndex(len(self._entries), self._entries.__getitem__)
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:
         image = self._picture(entry.position, max_side)
@@ -205,20 +205,6 @@ class _Digits(_Pixels):
 
     def _question(self, position: int) -> _Asked:
         return _asked("Which digit is it?", str(int(self._table[position, 64])), [*map(str, range(10))], position)
-
-
-class _ListedIndex(Sequence[Entry]):
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, position):
-        return self._entries[position]
-
-    def neighbours(self, position: int, /) -> Sequence[int]:
-        return range(len(self._entries))
 
 
 def _packaged(name: str, package: str, path: str) -> Path:

@@ -3,42 +3,21 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from pathlib import Path
 
 import numpy as np
 
+from data_builders.sources.flat_index import FlatIndex
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.graph_store import Graph, GraphView, HasGraph, HeldOut, Strings, Texts
 from ssl4rl_core.graphs import clean
 from ssl4rl_core.samples import EdgeItem, Item, NodeItem, Split
-from ssl4rl_core.sources import Entry, Index, Splitter
+from ssl4rl_core.sources import Entry, Splitter
 
 _COPIES = 8
 """A text at more nodes than this is a category and no copy."""
-
-
-class GraphIndex:
-    """Nodes or edges as entries, made when asked for."""
-
-    def __init__(self, count: int, entry: Callable[[int], Entry]) -> None:
-        self._count, self._entry = count, entry
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, position: int, /) -> Entry:
-        if not 0 <= position < self._count:
-            raise IndexError(position)
-        return self._entry(position)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return map(self._entry, range(self._count))
-
-    def neighbours(self, position: int, /) -> Sequence[int]:
-        """All of them: a graph has no folders."""
-        return range(self._count)
 
 
 class GraphSource(HasGraph):
@@ -60,12 +39,11 @@ class GraphSource(HasGraph):
         """Without what is made when it is asked for: a worker makes its own."""
         return {"graph": self.graph, "name": self.name, "license": self.license}
 
-    def index(self, kind: str) -> Index:
+    def index(self, kind: str) -> FlatIndex:
+        self.check_kind(kind)
         if kind == "node":
-            return GraphIndex(len(self.graph), self._node_entry)
-        if kind == "edge":
-            return GraphIndex(self.graph.size, self._edge_entry)
-        raise UsageError(f"{self.name} is a graph and has no items of kind {kind!r}: {', '.join(self.kinds)}")
+            return FlatIndex(len(self.graph), self._node_entry)
+        return FlatIndex(self.graph.size, self._edge_entry)
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> Item:
         if kind == "node":

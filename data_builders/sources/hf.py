@@ -20,13 +20,13 @@ from data_builders.sources.tables import (
     TablePictures,
     arrow_rows,
     as_found,
+    as_scanned,
     check_schema,
     entries_of,
     own_split,
 )
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.sources import Source
-from ssl4rl_core.tasks import SourceChanged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,15 +173,9 @@ class ArrowCells:
         return ArrowCells, (self._column,)
 
     def value(self, place: Place) -> object:
-        import pyarrow as pa
-
         assert place.row is not None
-        try:
+        with as_scanned():
             return self._mapped(os.fsdecode(place.path))[place.row].as_py()
-        except FileNotFoundError as error:
-            raise SourceChanged("file is gone") from error
-        except (IndexError, KeyError, OSError, pa.ArrowException) as error:  # it was read whole once
-            raise SourceChanged("file has changed") from error
 
     def _map(self, path: str) -> "pa.ChunkedArray":
         return _opened(path).read_all().column(self._column)

@@ -79,8 +79,7 @@ class HfStream(Source):
         return cls(name, files, chosen.column, chosen.license)
 
     def index(self, kind: str) -> "RowIndex":
-        if kind not in self.kinds:
-            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
+        self.check_kind(kind)
         return self._index
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:

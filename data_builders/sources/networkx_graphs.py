@@ -102,20 +102,23 @@ def _by_name(name: str) -> "networkx.Graph":
     return shipped[name]()
 
 
+def _networkx(what: str = "a networkx source") -> Any:
+    """The package; MissingExtra saying that `what` needs it where it is not installed."""
+    try:
+        import networkx
+    except ImportError as error:
+        raise MissingExtra(what, "graph", error) from error
+    return networkx
+
+
 def _shipped() -> "dict[str, Callable[[], networkx.Graph]]":
     """The graphs of real data in networkx, by the first word of their function's name."""
-    try:
-        from networkx.generators import social
-    except ImportError as error:
-        raise MissingExtra("a networkx source", "graph", error) from error
+    social = _networkx().generators.social
     return {title.split("_")[0]: getattr(social, title) for title in sorted(social.__all__)}
 
 
 def _read(path: Path, directed: bool) -> "networkx.Graph":
-    try:
-        import networkx as nx
-    except ImportError as error:
-        raise MissingExtra("a networkx source", "graph", error) from error
+    nx = _networkx()
     if not path.is_file():
         raise UsageError(f"networkx: there is no file {path}")
     kind = nx.MultiDiGraph if directed else nx.MultiGraph
@@ -123,7 +126,7 @@ def _read(path: Path, directed: bool) -> "networkx.Graph":
         if path.suffix == ".graphml":
             return nx.read_graphml(path)
         if path.suffix == ".gml":
-            return nx.read_gml(path, label=None)  # pyright: ignore[reportArgumentType]  (None means: by id)
+            return nx.read_gml(path, label=None)  # by id
         if path.suffix in _DELIMITERS:
             delimiter = _DELIMITERS[path.suffix]
             return nx.read_edgelist(path, data=False, delimiter=delimiter, create_using=kind)
@@ -134,9 +137,8 @@ def _read(path: Path, directed: bool) -> "networkx.Graph":
 
 def embedded_graphs(license: str = "") -> NetworkX:
     """The social networks that networkx ships as one graph in four parts; a node's name starts with its part's."""
-    import networkx as nx
-
     name = "embedded:graphs"
+    nx = _networkx(name)
     parts = []
     texts: dict[str, str] = {}
     for title, make in _shipped().items():

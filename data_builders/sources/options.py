@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssl4rl_core.configs import suggestion
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.pydantic_errors import first_problem
 
 
 class SourceOptions(BaseModel):
@@ -30,9 +31,7 @@ class SourceOptions(BaseModel):
         try:
             return cls.model_validate_strings(dict(options))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{scheme} option {where}: {first['msg'].removeprefix('Value error, ')}") from error
+            raise UsageError(f"{scheme} option {first_problem(error)}") from error
 
     def choice(self) -> str:
         """The options that choose among what there is, as a spec has them; empty where all are as usual."""

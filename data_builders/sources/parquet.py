@@ -13,11 +13,11 @@ from data_builders.sources.tables import (
     TableFiles,
     TableOptions,
     arrow_rows,
+    as_scanned,
     check_schema,
     entries_of,
 )
 from ssl4rl_core.errors import Ssl4rlError
-from ssl4rl_core.tasks import SourceChanged
 
 
 class Parquet(TableFiles):
@@ -53,15 +53,9 @@ class ParquetCells:
         self._groups = RowGroups(column, partial(os.path.join, root))
 
     def value(self, place: Place) -> object:
-        import pyarrow as pa
-
         assert place.row is not None
-        try:
+        with as_scanned():
             return self._groups.value(os.fsdecode(place.path), place.row)
-        except FileNotFoundError as error:
-            raise SourceChanged("file is gone") from error
-        except (IndexError, KeyError, OSError, pa.ArrowException) as error:  # it was read whole once
-            raise SourceChanged("file has changed") from error
 
 
 def _rows(file: Path, options: TableOptions) -> Iterator[Row]:

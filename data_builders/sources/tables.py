@@ -4,6 +4,7 @@ import os
 import struct
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
@@ -262,6 +263,19 @@ def arrow_rows(batches: "Iterable[pa.RecordBatch]", options: ColumnOptions) -> I
         for within in range(batch.num_rows):
             yield Row(number, **{field: column[within].as_py() for field, column in columns.items()})
             number += 1
+
+
+@contextmanager
+def as_scanned() -> Iterator[None]:
+    """Whatever Arrow raises for a cell in this block becomes SourceChanged: the scan has read the whole file once."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceChanged("file is gone") from error
+    except (IndexError, KeyError, OSError, pa.ArrowException) as error:
+        raise SourceChanged("file has changed") from error
 
 
 def _listed(columns: Sequence[str], most: int = 20) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import typer
@@ -81,18 +82,11 @@ def build(
     """
     options = {name: value for name, value in locals().items() if name in BuildOptions.model_fields}
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = TextColumn("items"), TextColumn("{task.fields[samples]}")
     try:
         # Standard output is for the summary: Ray prints there when a worker dies, and plugins may.
-        with samples_bar(console, *columns) as bar, contextlib.redirect_stdout(sys.stderr):
-            step = bar.add_task("building", total=None, samples=0, rate="?")
-
-            def report(now: data_builders.Progress) -> None:
-                speed = rate(bar, now.samples)
-                bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=speed)
-
+        with _bar(console) as progress, contextlib.redirect_stdout(sys.stderr):
             manifest = data_builders.build(
-                task, source, out, workers=workers, engine=engine, ray_address=ray_address, progress=report, **options
+                task, source, out, workers=workers, engine=engine, ray_address=ray_address, progress=progress, **options
             )
     except Interrupted as interrupted:
         console.print(f"{interrupted}:\n  {shlex.join(['ssl4rl', *context.obj])}", markup=False)
@@ -102,3 +96,16 @@ def build(
         where = open_output(out).where
         hint = "" if "://" in where else f"; what is in it: ssl4rl inspect {shlex.quote(where)}"
         Console(soft_wrap=True, highlight=False).print(f"\nbuilt in {where}{hint}", markup=False)
+
+
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[Callable[[data_builders.Progress], None]]:
+    """A bar of items, with the samples made of them; it is moved by what is given."""
+    with samples_bar(console, TextColumn("items"), TextColumn("{task.fields[samples]}")) as bar:
+        step = bar.add_task("building", total=None, samples=0, rate="?")
+
+        def advance(now: data_builders.Progress) -> None:
+            speed = rate(bar, now.samples)
+            bar.update(step, completed=now.items, total=now.of_items, samples=now.samples, rate=speed)
+
+        yield advance

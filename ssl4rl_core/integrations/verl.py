@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.samples import Record
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ def _read(ground_truth: str) -> "tuple[GroundTruth, Judge]":
     try:
         truth = GroundTruth.model_validate_json(ground_truth)
     except ValidationError as error:
-        first = error.errors()[0]
         raise UsageError(
-            f"not a ground truth of ssl4rl ({'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}): "
+            f"not a ground truth of ssl4rl ({first_problem(error, whole='all of it')}): "
             "compute_score is for what 'ssl4rl export verl' wrote"
         ) from error
     with _LOADING:

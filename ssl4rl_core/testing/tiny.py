@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -96,43 +96,17 @@ def tiny_vlm(
     Raises:
         ValueError: `pixels` or `hidden` is not such a multiple.
     """
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     if pixels <= 0 or pixels % (_PATCH * _MERGE):
         raise ValueError(f"pixels must be a multiple of {_PATCH * _MERGE}, got {pixels}")
     tokenizer = tiny_tokenizer(texts)
-    # The 2 % keep the processor's floor and ceil from losing or adding a whole row of patches to a rounding error.
-    visual: dict[str, Any] = {
-        "size": {"shortest_edge": int(pixels**2 * 0.98), "longest_edge": int(pixels**2 * 1.02)},
-        "patch_size": _PATCH,
-        "merge_size": _MERGE,
-    }
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(**visual), tokenizer, Qwen2VLVideoProcessor(**visual), chat_template=CHAT_TEMPLATE
-    )
     ids = tokenizer.get_vocab()
     text_config = _text_config(tokenizer, hidden, layers)
     text_config["rope_parameters"]["mrope_section"] = list(_MROPE_SECTION)
     config = Qwen2_5_VLConfig(
         text_config=text_config,
-        vision_config={
-            "depth": layers,
-            "hidden_size": hidden,
-            "intermediate_size": 4 * hidden,
-            "num_heads": hidden // _HEAD,
-            "out_hidden_size": hidden,
-            "patch_size": _PATCH,
-            "spatial_merge_size": _MERGE,
-            "window_size": max(4 * _PATCH * _MERGE, pixels),
-            "fullatt_block_indexes": [layers - 1],
-            "initializer_range": _INIT,
-        },
+        vision_config=_vision_config(hidden, layers, pixels),
         image_token_id=ids[_IMAGE],
         video_token_id=ids[_VIDEO],
         vision_start_token_id=ids[_VISION_START],
@@ -140,7 +114,7 @@ def tiny_vlm(
         tie_word_embeddings=False,
     )
     _save(Qwen2_5_VLForConditionalGeneration, config, seed, out)
-    processor.save_pretrained(out)
+    _processor(tokenizer, pixels).save_pretrained(out)
     return out
 
 
@@ -181,6 +155,35 @@ def _text_config(tokenizer: PreTrainedTokenizerBase, hidden: int, layers: int) -
         "initializer_range": _INIT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     }
+
+
+def _vision_config(hidden: int, layers: int, pixels: int) -> dict[str, Any]:
+    return {
+        "depth": layers,
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "num_heads": hidden // _HEAD,
+        "out_hidden_size": hidden,
+        "patch_size": _PATCH,
+        "spatial_merge_size": _MERGE,
+        "window_size": max(4 * _PATCH * _MERGE, pixels),
+        "fullatt_block_indexes": [layers - 1],
+        "initializer_range": _INIT,
+    }
+
+
+def _processor(tokenizer: PreTrainedTokenizerBase, pixels: int) -> ProcessorMixin:
+    """A processor that scales a picture to about `pixels` x `pixels` pixels."""
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    # The 2 % keep the processor's floor and ceil from losing or adding a whole row of patches to a rounding error.
+    visual: dict[str, Any] = {
+        "size": {"shortest_edge": int(pixels**2 * 0.98), "longest_edge": int(pixels**2 * 1.02)},
+        "patch_size": _PATCH,
+        "merge_size": _MERGE,
+    }
+    pictures, videos = Qwen2VLImageProcessor(**visual), Qwen2VLVideoProcessor(**visual)
+    return Qwen2_5_VLProcessor(pictures, tokenizer, videos, chat_template=CHAT_TEMPLATE)
 
 
 def _save(model_type: Any, config: Any, seed: int, out: Path) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from ssl4rl_core.pages import percent
 from ssl4rl_core.training.recipe_groups import by_recipe
-from ssl4rl_core.training.run_folder import Result, Run
+from ssl4rl_core.training.run_folder import STAGES, Result, Run
+from ssl4rl_core.training.run_results import config_names, results_at
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,6 @@ class Finding:
         return f"{self.config}, {self.recipe}" if self.recipe else self.config
 
 
-def config_names(runs: Sequence[Run]) -> list[str]:
-    """The configs that the runs have results of, in the order of their first result."""
-    return list(dict.fromkeys(result.config for run in runs for result in run.results))
-
-
-def trained_configs(runs: Sequence[Run]) -> list[str]:
-    """The configs that were rewarded, by their first result; then those known from the steps alone."""
-    evaluated = [result.config for run in runs for result in run.results if not result.downstream]
-    start = "rewards/answer/"
-    logged = [key.removeprefix(start) for run in runs for line in run.metrics for key in line if key.startswith(start)]
-    return list(dict.fromkeys(evaluated + logged))
-
-
 def findings(runs: Sequence[Run]) -> list[Finding]:
     """One finding for each config of the runs, and each recipe where they have several."""
     groups = by_recipe(runs)
@@ -47,14 +36,9 @@ def findings(runs: Sequence[Run]) -> list[Finding]:
     ]
 
 
-def mean(values: Sequence[float]) -> float:
-    """The mean of one value or more."""
-    return sum(values) / len(values)
-
-
 def _finding(config: str, runs: Sequence[Run]) -> Finding:
-    at = {stage: _results(config, stage, runs) for stage in ("start", "format", "end")}
-    last = next((at[stage] for stage in ("end", "format", "start") if at[stage]), [])
+    at = {stage: results_at(stage, config, runs) for stage in STAGES}
+    last = next((at[stage] for stage in reversed(STAGES) if at[stage]), [])
     before = at["format"] or at["start"]
     sentences = []
     downstream = any(result.downstream for results in at.values() for result in results)
@@ -70,10 +54,6 @@ def _finding(config: str, runs: Sequence[Run]) -> Finding:
     if at["format"] and not downstream:
         sentences.append(_format_start(at["start"], at["format"]))
     return Finding(config, _verdict(last), sentences)
-
-
-def _results(config: str, stage: str, runs: Sequence[Run]) -> list[Result]:
-    return [result for run in runs if (result := run.result(config, stage)) is not None]
 
 
 def _verdict(results: Sequence[Result]) -> str:
@@ -96,7 +76,7 @@ def _figure(results: Sequence[Result]) -> str:
     if len(results) == 1:
         return f"{percent(accuracies[0])} (95 % interval {percent(results[0].low)} to {percent(results[0].high)})"
     spread = f"{percent(min(accuracies))} to {percent(max(accuracies))}"
-    return f"{percent(mean(accuracies))} in the mean of {len(results)} runs ({spread})"
+    return f"{percent(fmean(accuracies))} in the mean of {len(results)} runs ({spread})"
 
 
 def _end(before: Sequence[Result], end: Sequence[Result]) -> str:
@@ -114,7 +94,7 @@ def _end(before: Sequence[Result], end: Sequence[Result]) -> str:
 def _since(before: Sequence[Result], end: Sequence[Result]) -> str:
     if not before:
         return ""
-    was, now = (mean([result.accuracy for result in results]) for results in (before, end))
+    was, now = (fmean([result.accuracy for result in results]) for results in (before, end))
     way = "up from" if now > was else "down from" if now < was else "as it was at"
     return f", {way} {percent(was)} before GRPO"
 
@@ -136,5 +116,5 @@ def _format_rates(start: Sequence[Result], formatted: Sequence[Result]) -> str:
     after = [result.format_rate for result in formatted if result.format_rate is not None]
     if not after:
         return ""
-    came = f", up from {percent(mean(before))}" if before and mean(before) < mean(after) else ""
-    return f"; {percent(mean(after))} of the answers are in the right format{came}"
+    came = f", up from {percent(fmean(before))}" if before and fmean(before) < fmean(after) else ""
+    return f"; {percent(fmean(after))} of the answers are in the right format{came}"

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from ssl4rl_core.training.curves import page_colour
-from ssl4rl_core.training.findings import config_names, mean
 from ssl4rl_core.training.recipe_groups import Difference, RecipeGroup, differences
 from ssl4rl_core.training.run_folder import GROUPS, STAGE_NAMES, STAGES, Result, Run
+from ssl4rl_core.training.run_results import config_names, results_at, results_of, runs_of
 
 _EVALUATED = "as evaluated"  # the one stage of a run without training
 
@@ -125,19 +126,19 @@ def measured(results: Sequence[Result]) -> Measured | None:
     seconds = [result.seconds for result in results if result.seconds is not None]
     one = len(results) == 1
     return Measured(
-        accuracy=mean(accuracies),
+        accuracy=fmean(accuracies),
         low=results[0].low if one else min(accuracies),
         high=results[0].high if one else max(accuracies),
         chance=results[0].chance,
         n=_counts([result.n for result in results]),
-        format_rate=mean(rates) if rates else None,
-        seconds=mean(seconds) if seconds else None,
+        format_rate=fmean(rates) if rates else None,
+        seconds=fmean(seconds) if seconds else None,
     )
 
 
 def accuracy_tables(groups: Sequence[RecipeGroup]) -> list[AccuracyTable]:
     """Every run at every stage, and the mean of a stage where a recipe has several runs; downstream tasks aside."""
-    runs = _runs(groups)
+    runs = runs_of(groups)
     lines = _lines(groups)
     names = STAGE_NAMES if any(run.metrics for run in runs) else {**STAGE_NAMES, "end": _EVALUATED}
     configs = [config for config in config_names(runs) if not _is_downstream(config, runs)]
@@ -148,7 +149,7 @@ def accuracy_tables(groups: Sequence[RecipeGroup]) -> list[AccuracyTable]:
                 AccuracyRow(names[stage], line, found)
                 for stage in STAGES
                 for line in lines
-                if (found := measured(_results(config, stage, line.runs))) is not None
+                if (found := measured(results_at(stage, config, line.runs))) is not None
             ],
         )
         for config in configs
@@ -157,19 +158,19 @@ def accuracy_tables(groups: Sequence[RecipeGroup]) -> list[AccuracyTable]:
 
 def transfer_tables(groups: Sequence[RecipeGroup]) -> list[TransferTable]:
     """Downstream tasks before and after; a table for each."""
-    runs = _runs(groups)
+    runs = runs_of(groups)
     tables = []
     for config in config_names(runs):
         if not _is_downstream(config, runs):
             continue
         rows = [
             TransferRow(
-                line, [measured(_results(config, stage, line.runs)) for stage in STAGES], *_change(config, line.runs)
+                line, [measured(results_at(stage, config, line.runs)) for stage in STAGES], *_change(config, line.runs)
             )
             for line in _lines(groups)
             if config in config_names(line.runs)
         ]
-        first = next(result for run in runs for result in run.results if result.config == config)
+        first = results_of(config, runs)[0]
         tables.append(TransferTable(config, first.chance, str(first.n), rows))
     return tables
 
@@ -177,7 +178,7 @@ def transfer_tables(groups: Sequence[RecipeGroup]) -> list[TransferTable]:
 def outcome_rows(groups: Sequence[RecipeGroup]) -> list[Outcomes]:
     """What became of the answers of all runs of a recipe, for each config that counted them."""
     rows = []
-    for config in config_names(_runs(groups)):
+    for config in config_names(runs_of(groups)):
         for group in groups:
             counted = [last.outcomes for run in group.runs if (last := _last(config, run)) and last.outcomes]
             counts = [(name, sum(counts.get(name, 0) for counts in counted)) for name in GROUPS]
@@ -191,7 +192,7 @@ def comparison(groups: Sequence[RecipeGroup]) -> Comparison | None:
     if len(groups) < 2:
         return None
     accuracies = []
-    for config in config_names(_runs(groups)):
+    for config in config_names(runs_of(groups)):
         cells = [measured([last for run in group.runs if (last := _last(config, run))]) for group in groups]
         accuracies.append((config, next(cell.chance for cell in cells if cell), cells))
     firsts = [group.runs[0] for group in groups]
@@ -202,10 +203,6 @@ def comparison(groups: Sequence[RecipeGroup]) -> Comparison | None:
         steps=[f"{run.metrics[-1]['step']:g}" if run.metrics else "" for run in firsts],
         seconds=[_seconds(run) for run in firsts],
     )
-
-
-def _runs(groups: Sequence[RecipeGroup]) -> list[Run]:
-    return [run for group in groups for run in group.runs]
 
 
 def _lines(groups: Sequence[RecipeGroup]) -> list[Line]:
@@ -219,16 +216,12 @@ def _lines(groups: Sequence[RecipeGroup]) -> list[Line]:
     return lines
 
 
-def _results(config: str, stage: str, runs: Sequence[Run]) -> list[Result]:
-    return [result for run in runs if (result := run.result(config, stage)) is not None]
-
-
 def _last(config: str, run: Run) -> Result | None:
     return next((result for stage in reversed(STAGES) if (result := run.result(config, stage))), None)
 
 
 def _is_downstream(config: str, runs: Sequence[Run]) -> bool:
-    return any(result.downstream for run in runs for result in run.results if result.config == config)
+    return any(result.downstream for result in results_of(config, runs))
 
 
 def _change(config: str, runs: Sequence[Run]) -> tuple[str, str]:
@@ -245,7 +238,7 @@ def _change(config: str, runs: Sequence[Run]) -> tuple[str, str]:
     apart = sum(after.low > before.high or after.high < before.low for before, after in pairs)
     if len(pairs) == 1:
         return f"{changes[0]:+.1f} points", "intervals apart" if apart else "intervals overlap"
-    span = f"{mean(changes):+.1f} points ({min(changes):+.1f} to {max(changes):+.1f})"
+    span = f"{fmean(changes):+.1f} points ({min(changes):+.1f} to {max(changes):+.1f})"
     return span, f"intervals apart in {apart} of {len(pairs)}"
 
 

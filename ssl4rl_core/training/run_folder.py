@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.pydantic_errors import first_problem
 
 STAGES = ("start", "format", "end")
 """Before training, after the supervised start on the format, after GRPO."""
@@ -155,7 +156,8 @@ def read_run(path: Path, name: str) -> Run:
         completions = [Completion.model_validate(line) for line in samples]
         failures = [Completion.model_validate(line) for line in failed]
     except (ValidationError, TypeError) as error:
-        raise Ssl4rlError(f"{path} is not a run of this version of ssl4rl: {_first_problem(error)}") from error
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise Ssl4rlError(f"{path} is not a run of this version of ssl4rl: {problem}") from error
     # A resumed run logs some steps again: what was logged last holds.
     steps = {line["step"]: line for line in metrics if _is_number(line.get("step"))}
     return Run(
@@ -212,10 +214,3 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)

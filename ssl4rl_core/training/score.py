@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.samples import Record, SampleSet
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.evaluate import Scored, by_config, summary
@@ -130,7 +131,7 @@ def _read(path: Path) -> tuple[list[tuple[int, Line]], list[Problem]]:
                 try:
                     lines.append((number, Line.model_validate(json.loads(text))))
                 except ValidationError as error:
-                    problems.append(Problem(number, _first(error)))
+                    problems.append(Problem(number, first_problem(error)))
                 except (ValueError, RecursionError):
                     problems.append(Problem(number, "not a JSON object in UTF-8"))
     except OSError as error:
@@ -163,10 +164,3 @@ def _unmatched(key: Key, samples: SampleSet | None) -> str:
     if key.config not in samples.configs:
         return f"no config {key.config!r} in the data"
     return f"no sample of {key.config} with item {key.item!r} and variant {key.variant}"
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

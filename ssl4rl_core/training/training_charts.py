@@ -16,9 +16,9 @@ from ssl4rl_core.training.curves import (
     shares_chart,
     steps_chart,
 )
-from ssl4rl_core.training.findings import trained_configs
 from ssl4rl_core.training.recipe_groups import RecipeGroup
 from ssl4rl_core.training.run_folder import STAGES, Run, Series
+from ssl4rl_core.training.run_results import results_of, runs_of, trained_configs
 
 Legend = list[tuple[str, str]]
 """Names and the colours that stand for them."""
@@ -69,7 +69,7 @@ def legend(groups: Sequence[RecipeGroup]) -> Legend:
 
 def overall_charts(groups: Sequence[RecipeGroup]) -> list[Chart]:
     """The two rewards over the whole mix, one chart each and never their sum; and what its batches were made of."""
-    chances = [result.chance for run in _runs(groups) for result in run.results if not result.downstream]
+    chances = [result.chance for run in runs_of(groups) for result in run.results if not result.downstream]
     return [
         *_quantities(groups, OF_TASKS, "", (min(chances), max(chances)) if chances else None),
         *(chart for group in groups if (chart := _shares(group, named=len(groups) > 1)) is not None),
@@ -78,10 +78,11 @@ def overall_charts(groups: Sequence[RecipeGroup]) -> list[Chart]:
 
 def task_charts(groups: Sequence[RecipeGroup]) -> list[tuple[str, list[Chart]]]:
     """For each config of the training its accuracy, and its own curves where several configs are mixed."""
-    configs = trained_configs(_runs(groups))
+    runs = runs_of(groups)
+    configs = trained_configs(runs)
     charted = []
     for config in configs:
-        results = [result for run in _runs(groups) for result in run.results if result.config == config]
+        results = results_of(config, runs)
         chance = results[0].chance if results else None
         charts = [] if chance is None else [_accuracy(config, chance, groups)]
         if len(configs) > 1:
@@ -96,16 +97,12 @@ def health_charts(groups: Sequence[RecipeGroup]) -> list[Chart]:
     return _quantities(groups, HEALTH, "", None)
 
 
-def _runs(groups: Sequence[RecipeGroup]) -> list[Run]:
-    return [run for group in groups for run in group.runs]
-
-
 def _legend(names: Sequence[str]) -> Legend:
     return [(name, page_colour(number)) for number, name in enumerate(names)]
 
 
 def _accuracy(config: str, chance: float, groups: Sequence[RecipeGroup]) -> Chart:
-    runs = _runs(groups)
+    runs = runs_of(groups)
     accuracies = [
         Accuracy([_stages(run, config) for run in group.runs], colour_of(number)) for number, group in enumerate(groups)
     ]

@@ -1,4 +1,4 @@
-"""Training end to end, with models of a few thousand weights: what a run leaves, and what its parts may not do."""
+"""Training end to end, with models of a few thousand weights: what a run leaves, and what it refuses."""
 
 import json
 import os
@@ -7,135 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from ssl4rl_core import Choice, Draft, ImageItem, ImageParams, Task, register, registry
 from ssl4rl_core.cli import run as cli
 from ssl4rl_core.errors import UsageError
-from ssl4rl_core.formats import AnswerOnly, ThinkAnswer
 from ssl4rl_core.training.recipe import parse_recipe
 from ssl4rl_core.training.run_folder import read_run
+from tests.training_toys import recipe, train
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-class Shade(Task[ImageItem, ImageParams]):
-    """Which half was darkened?"""
-
-    name, version = "toy-shade", 1
-    levels = {"easy": ImageParams(min_side=8), "medium": ImageParams(min_side=9)}
-    prompt = "<image>\nWhich half of this picture was darkened?"
-
-    def transform(self, item, params, rng, view):
-        side = str(rng.choice(["left", "right"]))
-        pixels = np.array(item.image)
-        middle = pixels.shape[1] // 2
-        half = slice(None, middle) if side == "left" else slice(middle, None)
-        pixels[:, half] //= 2
-        return Draft(images=[Image.fromarray(pixels)], answer=Choice(side, ["left", "right"]))
-
-    def chance(self, params):
-        return 1 / 2
-
-
-class Pair(Shade):
-    """Which picture was darkened?"""
-
-    name, version = "toy-pair", 1
-    levels = {"easy": ImageParams(min_side=8)}
-    prompt = "<image><image>\nWhich picture was darkened?"
-
-    def transform(self, item, params, rng, view):
-        side = str(rng.choice(["left", "right"]))
-        dark = Image.fromarray(np.array(item.image) // 2)
-        images = [dark, item.image] if side == "left" else [item.image, dark]
-        return Draft(images=images, answer=Choice(side, ["left", "right"]))
-
-
-class Word(Shade):
-    """A question without pictures."""
-
-    name, version = "toy-word", 1
-    levels = {"easy": ImageParams(min_side=8)}
-    prompt = "The picture is {width} pixels wide. Left or right?"
-
-    def transform(self, item, params, rng, view):
-        fields = {"width": item.image.width}
-        return Draft(answer=Choice(str(rng.choice(["left", "right"])), ["left", "right"]), fields=fields)
-
-
-TEXTS = [
-    "Which half of this picture was darkened? Give only the final answer, one of left, right, inside <answer>.",
-    "Which picture was darkened? The picture is 12 pixels wide. Left or right? First reason step by step inside",
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tasks():
-    for task in (Shade, Pair, Word):
-        if task.name not in registry().tasks:
-            register(task)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for number in range(16):
-        Image.fromarray(rng.integers(60, 255, (12, 12, 3), dtype=np.uint8)).resize((28, 28)).save(
-            folder / f"{number}.png"
-        )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def vlm(tmp_path_factory) -> Path:
-    from ssl4rl_core.testing.tiny import tiny_vlm
-
-    return tiny_vlm(tmp_path_factory.mktemp("vlm"), TEXTS, pixels=28, hidden=32, layers=1)
-
-
-@pytest.fixture(scope="module")
-def lm(tmp_path_factory) -> Path:
-    from ssl4rl_core.testing.tiny import tiny_lm
-
-    return tiny_lm(tmp_path_factory.mktemp("lm"), TEXTS, hidden=32, layers=1)
-
-
-def recipe(model: Path, pictures: Path, output: Path, *changes: str, tasks: str = "[toy-shade:easy]"):
-    text = f"""
-model: {model}
-data: {{source: "folder:{pictures}", test_fraction: 0.5}}
-tasks: {tasks}
-format: answer_only
-grpo:
-  max_steps: 2
-  per_device_train_batch_size: 8
-  num_generations: 4
-  learning_rate: 1e-4
-  max_completion_length: 6
-  gradient_checkpointing: false
-  save_strategy: "no"
-evaluate: {{limit: 4}}
-output: {output}
-"""
-    return parse_recipe(text, changes=changes)
-
-
-def train(made):
-    from ssl4rl_core.training.grpo import train as run
-    from ssl4rl_core.training.progress import Display
-
-    return run(made, display=Display(shown=False))
-
-
-def weights(folder: Path) -> dict:
-    from safetensors.numpy import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
-# --- whole runs ---------------------------------------------------------------------------------------------------
+pytestmark = pytest.mark.usefixtures("toy_tasks")
 
 
 def test_a_run_leaves_all_that_a_report_needs(vlm, pictures, tmp_path):
@@ -207,6 +87,12 @@ def test_lora_trains_an_adapter_that_eval_can_load(vlm, pictures, tmp_path):
     assert (row["task"], row["level"], row["n"], row["chance"]) == ("toy-shade", "easy", 3, 0.5)
 
 
+def weights(folder: Path) -> dict:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
 def test_a_resumed_run_goes_on_where_it_stopped(lm, pictures, tmp_path, monkeypatch):
     from ssl4rl_core.training.grpo import train as run
     from ssl4rl_core.training.progress import Display
@@ -258,103 +144,6 @@ def test_a_build_is_trained_on_evaluated_and_scored(lm, pictures, tmp_path, caps
     assert "line 17: no sample of toy-word-easy with item 'no.png'" in printed.err
     scores = [json.loads(text) for text in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert row["accuracy"] == sum(score["score"] for score in scores) / 16
-
-
-# --- parts --------------------------------------------------------------------------------------------------------
-
-
-def test_a_group_shares_one_conversation_with_the_same_pictures(vlm, pictures):
-    rows = _rows(vlm, pictures)
-    assert len(rows) == 8
-    assert len({id(row["prompt"]) for row in rows}) == 2
-    pictures_of = [row["prompt"][0]["content"][0]["image"] for row in rows]
-    assert len({id(picture) for picture in pictures_of}) == 2
-
-
-def _rows(vlm: Path, pictures: Path) -> list[dict]:
-    from ssl4rl_core.training.data import open_data
-    from ssl4rl_core.training.models import load_model
-    from ssl4rl_core.training.prompts import Prompter
-    from ssl4rl_core.training.stream import Stream
-    from ssl4rl_core.training.trainer import rows
-
-    made = recipe(vlm, pictures, pictures)
-    mix = open_data(made.data, made.tasks)
-    stream = Stream(mix.samples, mix.weights)
-    prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
-    return rows(stream, prompter, stream.references(0, 2), [0, 0, 0, 0, 1, 1, 1, 1])
-
-
-def test_the_format_start_never_sees_the_right_answer(vlm, pictures):
-    from ssl4rl_core.training.data import open_data
-    from ssl4rl_core.training.format_start import random_target
-    from ssl4rl_core.training.models import load_model
-    from ssl4rl_core.training.prompts import Prompter
-
-    made = recipe(vlm, pictures, pictures)
-    samples = open_data(made.data, made.tasks).samples
-    prompter = Prompter(load_model(made.model).processor, AnswerOnly(), registry())
-    records = [
-        samples.sample("toy-shade-easy", "train", n).record for n in range(samples.size("toy-shade-easy", "train"))
-    ]
-    assert len({each.answer_text for each in records}) == 2
-
-    # Whatever is right, the same draw gives the same target.
-    left, right = (next(each for each in records if each.answer_text == side) for side in ("left", "right"))
-    targets = [
-        [random_target(each, prompter, registry(), seed=0, draw=draw) for draw in range(400)] for each in (left, right)
-    ]
-    assert targets[0] == targets[1]
-    assert set(targets[0]) == {"<answer>left</answer>", "<answer>right</answer>"}
-    assert 160 < targets[0].count("<answer>left</answer>") < 240
-
-
-def test_answers_are_drawn_evenly_and_whatever_is_right():
-    from ssl4rl_core import Angle, Permutation
-
-    for one, other, count in [
-        (Angle(0, 90), Angle(270, 90), 4),
-        (Permutation([1, 2, 3]), Permutation([3, 1, 2]), 6),
-        (Choice("a", "abc"), Choice("b", "abc"), 3),
-    ]:
-        drawn = [one.draw(np.random.default_rng(seed)) for seed in range(600)]
-        assert drawn == [other.draw(np.random.default_rng(seed)) for seed in range(600)]
-        shares = Counter(answer.text() for answer in drawn)
-        assert len(shares) == count
-        assert all(abs(share - 600 / count) < 5 * (600 / count) ** 0.5 for share in shares.values())
-
-
-def test_only_the_completion_is_learned_in_the_format_start(lm):
-    from ssl4rl_core.training.format_start import IGNORED, supervised
-    from ssl4rl_core.training.models import load_model
-    from ssl4rl_core.training.prompts import Prompter
-    from ssl4rl_core.training.recipe import ModelSettings
-
-    prompter = Prompter(load_model(ModelSettings(name=str(lm))).processor, AnswerOnly(), registry())
-    asked = [[{"role": "user", "content": "Left?"}], [{"role": "user", "content": "Left or right, which of them?"}]]
-    targets = ["<answer>left</answer>", "<answer>right right</answer>"]
-    batch = supervised(prompter, asked, targets)
-    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
-    for row, target in enumerate(targets):
-        learned = batch["labels"][row][batch["labels"][row] != IGNORED].tolist()
-        assert prompter.decode(learned) == target
-        assert learned[-1] == prompter.tokenizer.eos_token_id
-    assert batch["attention_mask"][0, 0] == 0 and batch["attention_mask"][1, 0] == 1
-
-
-def test_a_template_that_opens_the_thinking_is_taken_into_account(lm, tmp_path):
-    from transformers import AutoTokenizer
-
-    from ssl4rl_core.training.prompts import Prompter
-
-    tokenizer = AutoTokenizer.from_pretrained(lm)
-    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", "assistant\n<think>\n")
-    assert Prompter(tokenizer, ThinkAnswer(), registry()).prefill == "<think>\n"
-    with pytest.raises(UsageError, match=r"begins every completion with <think>.*use think_answer or boxed"):
-        Prompter(tokenizer, AnswerOnly(), registry())
-    tokenizer.chat_template = None
-    with pytest.raises(UsageError, match="no chat template"):
-        Prompter(tokenizer, ThinkAnswer(), registry())
 
 
 def test_prompts_over_the_limit_are_passed_over(lm, pictures, tmp_path):
