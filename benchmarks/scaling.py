@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 from codec import Work, collect
+from copies import linked
 from rich.console import Console
 from timing import fastest
 
@@ -44,11 +45,7 @@ def do(part: slice, times: int) -> None:
 
 def compare(pictures: Path, tasks: list[str], copies: int, rounds: int, folder: Path) -> list[dict[str, object]]:
     """A row for the floor, one for the builder, and one for how they compare."""
-    photos = folder / "photos"
-    for copy, picture in itertools.product(range(copies), sorted(pictures.iterdir())):
-        link = photos / f"{copy}" / picture.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(picture.resolve())
+    photos = linked(sorted(pictures.iterdir()), copies, folder / "photos")
     configs, number = parse_configs(tasks, registry()), itertools.count()
     source, options = registry().source(f"folder:{photos}"), BuildOptions(shard_size=50)
     once = registry().source(f"folder:{pictures}")

@@ -91,9 +91,13 @@ class Answer(BaseModel):
         return canonical_json({"kind": self.kind, **self.model_dump(mode="json")})
 
 
+# Kept: with settings of its own, `json.dumps` makes an encoder at each call.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: object) -> str:
     """JSON text that is the same for equal values: sorted keys, no blanks, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,18 +23,37 @@ def centre_crop(image: "Image", width: int, height: int) -> "Image":
     return image.crop((left, top, left + width, top + height))
 
 
+def cells(image: "Image", rows: int, columns: int) -> list[Box]:
+    """`rows` x `columns` cells of one size that fill the picture but for less than a cell's pixel each, at its centre.
+
+    They come in reading order.
+
+    Raises:
+        ValueError: the picture has fewer pixels than cells along a side.
+    """
+    width, height = image.width // columns, image.height // rows
+    if not (width and height):
+        raise ValueError(f"cannot cut {columns} x {rows} cells out of {image.width} x {image.height} pixels")
+    left, top = (image.width - width * columns) // 2, (image.height - height * rows) // 2
+    corners = [(left + column * width, top + row * height) for row in range(rows) for column in range(columns)]
+    return [(left, top, left + width, top + height) for left, top in corners]
+
+
 def grid(image: "Image", rows: int, columns: int) -> tuple["Image", list[Box]]:
     """The picture cropped so that `rows` x `columns` cells of one size fill it, and the cells in reading order.
 
     Raises:
         ValueError: the picture has fewer pixels than cells along a side.
     """
-    width, height = image.width // columns, image.height // rows
-    cropped = centre_crop(image, width * columns, height * rows)
-    corners = [(column * width, row * height) for row in range(rows) for column in range(columns)]
-    return cropped, [(left, top, left + width, top + height) for left, top in corners]
+    cropped = centre_crop(image, image.width // columns * columns, image.height // rows * rows)
+    return cropped, cells(cropped, rows, columns)
 
 
-def is_flat(image: "Image") -> bool:
-    """Whether all pixels are of one colour, so that nothing can be asked about them."""
-    return image.getcolors(maxcolors=1) is not None
+def is_flat(image: "Image", box: Box | None = None) -> bool:
+    """Whether all pixels, or those in the box, are of one colour, so that nothing can be asked about them."""
+    if box is None:
+        return image.getcolors(maxcolors=1) is not None
+    left, top, right, bottom = box
+    # Two pixels nearly always differ; to look at all takes a copy of them.
+    ends = image.getpixel((left, top)), image.getpixel(((left + right) // 2, (top + bottom) // 2))
+    return ends[0] == ends[1] and is_flat(image.crop(box))

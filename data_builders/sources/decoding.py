@@ -60,7 +60,7 @@ def decode(data: bytes, *, max_side: int | None = None) -> Image.Image:
         image = _opaque(picture)
         if size != image.size:
             image = image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=2)
-        image = _srgb(image, profile)
+        image = to_srgb(image, profile)
         if turn is not None:
             image = image.transpose(turn)
         if image is picture:
@@ -117,7 +117,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(pixels * np.float32(255 / white)).astype(np.uint8))
 
 
-def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """An L, RGB or CMYK picture as RGB in sRGB: an RGB picture itself, its pixels changed where they have to be."""
     transform = _transform(profile, image.mode) if profile else None
     if transform is None and profile and image.mode == "L":

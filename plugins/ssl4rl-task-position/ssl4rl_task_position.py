@@ -66,7 +66,7 @@ class Position(Task[ImageItem, PositionParams]):
             raise Skip("parts too small")
         picture, cells = grid(item.image, params.grid, params.grid)
         # Asked of all parts, not of the one drawn: else some answers would be skipped more often than others.
-        if any(is_flat(picture.crop(cell)) for cell in cells):
+        if any(is_flat(picture, cell) for cell in cells):
             raise Skip("a part of one colour")
         place = int(rng.integers(len(cells)))
         crop = picture.crop(_piece(cells[place], params, rng))

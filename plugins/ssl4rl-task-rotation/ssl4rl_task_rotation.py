@@ -80,7 +80,8 @@ def _turned(square: "Image", angles: list[int], rng: "np.random.Generator") -> "
     import numpy as np
     from PIL import Image
 
-    pixels = np.asarray(square)
+    # Four bytes a pixel, as Pillow keeps them: OpenCV takes half the time that three take, to the same colours.
+    pixels = np.frombuffer(square.tobytes("raw", "RGBX"), np.uint8).reshape(square.height, square.width, 4)
     middle = (square.width - 1) / 2
     # Its corners, shifted by up to half a pixel each way, stay within the circle through the outermost pixels.
     side = math.floor((middle - math.sqrt(0.5)) * math.sqrt(2)) + 1
@@ -94,7 +95,8 @@ def _turned(square: "Image", angles: list[int], rng: "np.random.Generator") -> "
         shift = middle + rng.uniform(-0.5, 0.5, 2) - turn @ np.full(2, (side - 1) / 2)
         matrix = np.column_stack([turn, shift])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        pictures.append(Image.fromarray(cv2.warpAffine(pixels, matrix, (side, side), flags=flags)))
+        turned = cv2.warpAffine(pixels, matrix, (side, side), flags=flags)
+        pictures.append(Image.frombytes("RGB", (side, side), turned.data, "raw", "RGBX"))
     return pictures
 
 
