@@ -32,6 +32,12 @@ def composite(sample: Sample) -> Sample:
 
 
 def _one_picture(parts: list[dict[str, str]], count: int) -> list[dict[str, str]]:
+    head = f"\nThe image holds {count} pictures, numbered 1 to {count}.\n"
+    return [{"type": "image"}, {"type": "text", "text": head + without_marks(parts)}]
+
+
+def without_marks(parts: list[dict[str, str]]) -> str:
+    """A prompt's text where its pictures stand elsewhere: marks at its head vanish, others become "[picture 3]"."""
     text, number = "", 0
     for part in parts:
         if part["type"] == "text":
@@ -40,8 +46,7 @@ def _one_picture(parts: list[dict[str, str]], count: int) -> list[dict[str, str]
         number += 1
         # A mark at the head stands for the picture as a whole, not for a word in a sentence.
         text += f"[picture {number}]" if text.strip() else ""
-    head = f"\nThe image holds {count} pictures, numbered 1 to {count}.\n"
-    return [{"type": "image"}, {"type": "text", "text": head + text.lstrip()}]
+    return text.lstrip() if number else text
 
 
 def side_by_side(images: "Sequence[Image]") -> "Image":

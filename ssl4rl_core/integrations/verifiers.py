@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ssl4rl_core.errors import MissingExtra
+from ssl4rl_core.integrations.in_turn import InTurn
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Record
-from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.data import open_data
-from ssl4rl_core.training.endpoint import chat_content, said, with_urls
-from ssl4rl_core.training.evaluate import check_any
-from ssl4rl_core.training.recipe import DataSettings, RewardSettings, TaskSettings, checked
-from ssl4rl_core.training.rewards import Judge, config_name
+from ssl4rl_core.training.endpoint import said
+from ssl4rl_core.training.recipe import DataSettings, RewardSettings, checked
+from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.verification import Verdict
 
 try:
@@ -77,22 +77,28 @@ def _judge(response_format: str, prefill: str) -> Judge:
     return Judge(registry().format(response_format), registry(), prefill=prefill)
 
 
+def _of_data(name: str) -> Any:
+    """A field that means what it means in a recipe's `data`; `QuestionsConfig.settings` checks what is given."""
+    field = DataSettings.model_fields[name]
+    return Field(default=field.default, description=field.description)
+
+
 class QuestionsConfig(vf.TasksetConfig):
     """What is asked: `data` or `source`, as in a recipe, and how to answer."""
 
     tasks: list[str] = []
     """NAME[:LEVEL][?param=value], each; none means all that the build has."""
-    build: str | None = None
-    source: str | None = None
+    build: str | None = _of_data("build")
+    source: str | None = _of_data("source")
     split: Literal["train", "test"] = "train"
     format: str = "think_answer"
     prefill: str = ""
-    seed: int = 0
-    variants: int = 1
-    balance: bool = False
-    test_fraction: float = 0.1
-    max_side: int | None = None
-    layout: Literal["separate", "composite"] = "separate"
+    seed: int = _of_data("seed")
+    variants: int = _of_data("variants")
+    balance: bool = _of_data("balance")
+    test_fraction: float = _of_data("test_fraction")
+    max_side: int | None = _of_data("max_side")
+    layout: Literal["separate", "composite"] = _of_data("layout")
 
     def settings(self) -> DataSettings:
         """Where the samples come from, as recipes say it; UsageError where that does not fit together."""
@@ -109,26 +115,16 @@ class Questions(vf.Taskset[Question, QuestionsConfig]):
             UsageError: the data, a task or the format does not exist.
         """
         asked = self.config
-        response_format = registry().format(asked.format)
-        samples, weights = open_data(asked.settings(), [checked(TaskSettings, task=task) for task in asked.tasks])
-        for config in weights:
-            check_any(samples, config, asked.split)
-        sizes = {config: samples.size(config, asked.split) for config in weights}
-        for number in range(max(sizes.values())):
-            for config in [config for config, size in sizes.items() if number < size]:
-                try:
-                    record, pictures = with_urls(samples, config, asked.split, number)
-                except Skip:
-                    continue
-                content: Any = chat_content(record, pictures, response_format)
-                data = QuestionData(  # pyright: ignore[reportCallIssue]
-                    id=f"{config_name(record)}/{record.item}/{record.variant}",
-                    prompt=[vf.UserMessage(content=content)],
-                    record=record,
-                    format=asked.format,
-                    prefill=asked.prefill,
-                )
-                yield Question(data, asked.task)
+        for question in InTurn(asked.settings(), asked.tasks, asked.split, asked.format):
+            content: Any = question.content
+            data = QuestionData(  # pyright: ignore[reportCallIssue]
+                id=question.key,
+                prompt=[vf.UserMessage(content=content)],
+                record=question.record,
+                format=asked.format,
+                prefill=asked.prefill,
+            )
+            yield Question(data, asked.task)
 
 
 class OneTurn(vf.Harness[vf.HarnessConfig]):
