@@ -6,7 +6,7 @@ There are two floors, both with the decoder, encoder and settings of a build, fr
 
 - "codec": the source's own files decoded and scaled to the same side, and the pictures of the samples encoded.
 - "pixels": also what the same pixels cannot be had without: colour profiles converted to sRGB, and for rotation by
-  other angles than 90 degrees one OpenCV warp a sample.
+  other angles than 90 degrees one OpenCV warp a picture.
 
 Processor time on one core, the least of several interleaved rounds. The build's includes all that it does: planning,
 reading index and files, rendering, records, hashing, flushing shards and manifest to the disk. What starting and ending

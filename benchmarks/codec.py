@@ -27,14 +27,14 @@ class Work:
     samples: Sequence[Sample]
     options: BuildOptions
     warped: Sequence[np.ndarray] = ()
-    """For rotation by other angles than 90 degrees, a picture of each sample as pixels of four bytes."""
+    """For rotation by other angles than 90 degrees, the pictures of the samples as pixels of four bytes."""
 
     def do(self, *, pixels: bool = False) -> None:
         """Decode with the decoder, and encode with the encoder and settings, that a build uses.
 
         Args:
             pixels: also what no builder of the same pixels can leave out: colour profiles converted to sRGB, grey made
-                RGB, and one OpenCV warp a sample where angles are no multiples of 90 degrees.
+                RGB, and one OpenCV warp a picture where angles are no multiples of 90 degrees.
         """
         side = self.options.max_side
         for file in self.files:
@@ -80,5 +80,5 @@ def collect(source: Source, config: TaskConfig, options: BuildOptions) -> Work:
                 continue
             samples += [each for each in renderer.samples(config, item, splitter(entry)) if isinstance(each, Sample)]
     turns = config.task.name == "rotation" and config.params.model_dump()["step"] != 90
-    warped = [np.asarray(sample.images[-1].convert("RGBA")) for sample in samples] if turns else []
+    warped = [np.asarray(image.convert("RGBA")) for sample in samples for image in sample.images] if turns else []
     return Work(files, samples, options, warped)

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).parent
+STEPS = 200
 KEPT = HERE / "studies"
 PAGE = HERE.parent / "docs" / "studies.md"
 ALL = ("difficulty", "curriculum", "mixes", "transfer", "overhead")
@@ -32,7 +33,7 @@ ALL = ("difficulty", "curriculum", "mixes", "transfer", "overhead")
 def main(
     study: Annotated[list[str] | None, typer.Option(help=f"May be repeated; default: {', '.join(ALL)}.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="May be repeated; default: 0, 1 and 2.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of GRPO, in every run.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Of GRPO, in every run.")] = STEPS,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each on a core of its own.")] = 1,
     kept: Annotated[Path, typer.Option(metavar="DIR", help="Where results are kept.")] = KEPT,
     page: Annotated[Path, typer.Option(metavar="FILE", help="The page whose tables are written anew.")] = PAGE,
@@ -44,9 +45,13 @@ def main(
         raise typer.BadParameter(f"no study {unknown[0]!r}: {', '.join(ALL)}")
     from study_tables import write_tables
 
-    if not tables:
-        _do_missing(studies, seed or (0, 1, 2), steps, jobs, kept)
-    write_tables(page, kept, steps)
+    if steps != STEPS and (kept == KEPT or page == PAGE):
+        raise typer.BadParameter(f"the kept results are of {STEPS} steps: name another --kept and --page for {steps}")
+    try:
+        if not tables:
+            _do_missing(studies, seed or (0, 1, 2), steps, jobs, kept)
+    finally:  # what is done is shown, however this ends
+        write_tables(page, kept, steps)
 
 
 def _do_missing(studies: Sequence[str], seeds: Sequence[int], steps: int, jobs: int, folder: Path) -> None:

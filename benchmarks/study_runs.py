@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from supervised import supervised
+from supervised import SUPERVISED, supervised
 
 from data_builders import LiveSamples
 from data_builders.atomic import write_named
@@ -21,23 +21,33 @@ from ssl4rl_core import parse_configs, registry
 from ssl4rl_core.answers import load_answer
 from ssl4rl_core.testing.tiny import tiny_vlm
 from ssl4rl_core.training.grpo import train
+from ssl4rl_core.training.linear_probe import SEEDS, SHOTS
+from ssl4rl_core.training.progress import Display
 from ssl4rl_core.training.recipe import ModelSettings, Recipe
 from ssl4rl_core.training.run_folder import Result, read_run
 from ssl4rl_core.training.transfer import transfer
 
-SEEDS = (0, 1, 2)
-STEPS = 200
+RUN_SEEDS = (0, 1, 2)
 PROBES = ("faces", "digits")
-_TURNED = "Turned by how many degrees?"
-PROMPTS = {
-    "rotation:easy": f"<image>\n{_TURNED}",
-    "rotation:medium?reference=false": f"<image>\n{_TURNED}",
-    "rotation:hard?reference=false": f"<image>\n{_TURNED}",
-    "jigsaw:easy": "<image>\nWhich tiles belong where?",
-    "contrastive:easy?size=56": "<image><image>\nFrom one picture?",
-    "position:easy": "<image><image>\nA piece of which part?",
+MODEL = {"pixels": 56, "hidden": 96, "layers": 3}
+ROTATIONS = {
+    "easy": "rotation:easy",
+    "medium": "rotation:medium?reference=false",
+    "hard": "rotation:hard?reference=false",
 }
-"""What is trained. Rotation shows the turned picture alone at all levels: they then differ in the number of angles."""
+"""The turned picture alone at all levels: they then differ in the number of angles."""
+_EASY = {
+    "rotation": ROTATIONS["easy"],
+    "jigsaw": "jigsaw:easy",
+    "contrastive": "contrastive:easy?size=56",
+    "position": "position:easy",
+}
+PROMPTS = {
+    **dict.fromkeys(ROTATIONS.values(), "<image>\nTurned by how many degrees?"),
+    _EASY["jigsaw"]: "<image>\nWhich tiles belong where?",
+    _EASY["contrastive"]: "<image><image>\nFrom one picture?",
+    _EASY["position"]: "<image><image>\nA piece of which part?",
+}
 
 Method = Literal["grpo", "random", "supervised"]
 
@@ -56,19 +66,6 @@ class Run:
     tasks: tuple[str, ...] = ()
     curriculum: str = "uniform"
     method: Method = "grpo"
-
-
-ROTATIONS = {
-    "easy": "rotation:easy",
-    "medium": "rotation:medium?reference=false",
-    "hard": "rotation:hard?reference=false",
-}
-_EASY = {
-    "rotation": "rotation:easy",
-    "jigsaw": "jigsaw:easy",
-    "contrastive": "contrastive:easy?size=56",
-    "position": "position:easy",
-}
 
 
 def _together(*names: str) -> Run:
@@ -155,7 +152,7 @@ class Kept:
     folder: Path
     run: Run
     seed: int
-    steps: int = STEPS
+    steps: int
 
     @property
     def path(self) -> Path:
@@ -163,8 +160,9 @@ class Kept:
         return self.folder / f"{self.run.name}-seed-{self.seed}.json"
 
     def settings(self) -> dict[str, Any]:
-        """What the run depended on; a result that was had with other settings is not this run's."""
-        told: dict[str, Any] = {"run": self.run.name, "method": self.run.method, "seed": self.seed}
+        """What the run depended on, as far as it is set here; a result with other settings is not this run's."""
+        told: dict[str, Any] = {"run": self.run.name, "method": self.run.method, "seed": self.seed, "model": MODEL}
+        told["labels"] = SUPERVISED if self.run.method == "supervised" else {"shots": SHOTS, "draws": [*SEEDS]}
         if self.run.tasks:
             settings = recipe(self.run, self.seed, Path("model"), Path("out"), self.steps)
             told["recipe"] = settings.model_dump(mode="json", exclude_defaults=True)
@@ -182,14 +180,14 @@ class Kept:
         """Do the run in a folder of its own, which is removed afterwards, and keep the result."""
         out = work / "run"
         shutil.rmtree(work, ignore_errors=True)
-        model = tiny_vlm(work / "model", texts(), seed=self.seed)
+        model = tiny_vlm(work / "model", texts(), seed=self.seed, **MODEL)
         told: dict[str, Any] = {"settings": self.settings()}
         if self.run.method == "supervised":
             told["labels"] = [_told(supervised(ModelSettings(name=str(model)), name)) for name in PROBES]
         elif self.run.method == "random":
             told["before"] = _probed(model)
         else:
-            train(recipe(self.run, self.seed, model, out, self.steps))
+            train(recipe(self.run, self.seed, model, out, self.steps), display=Display(shown=False))
             told["results"] = [_told(result) for result in read_run(out, self.run.name).results]
             told |= {"before": _probed(out / "format"), "after": _probed(out / "model")}
         write_named(self.path, (json.dumps(told, indent=1) + "\n").encode())
@@ -197,7 +195,8 @@ class Kept:
 
 
 def _probed(model: Path) -> list[dict[str, Any]]:
-    return [_told(result) for result in transfer([ModelSettings(name=str(model))], PROBES)]
+    settings = ModelSettings(name=str(model))
+    return [_told(result) for result in transfer([settings], PROBES, display=Display(shown=False))]
 
 
 def _told(result: Result) -> dict[str, Any]:

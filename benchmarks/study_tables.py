@@ -15,7 +15,7 @@ from study_runs import (
     PROBES,
     RANDOM,
     ROTATIONS,
-    SEEDS,
+    RUN_SEEDS,
     TRANSFER,
     Kept,
     Run,
@@ -48,7 +48,7 @@ def _markdown(rows: Sequence[Row]) -> str:
 
 
 def _read(kept: Path, run: Run, steps: int, part: str) -> Results:
-    found = [Kept(kept, run, seed, steps).read() for seed in SEEDS]
+    found = [Kept(kept, run, seed, steps).read() for seed in RUN_SEEDS]
     return [None if each is None else each[part] for each in found]
 
 
@@ -145,7 +145,7 @@ def _overhead(kept: Path, steps: int) -> list[Row]:
             "overhead": f"{each['overhead_percent']:+.1f} %",
             "own code, ms a prompt": f"{each['own_ms_a_prompt']:.2f}",
         }
-        for number, each in enumerate(Overhead(kept).read() or [])
+        for number, each in enumerate(Overhead(kept).read() or [], start=1)
     ] or [{"repeat": "not run"}]
 
 

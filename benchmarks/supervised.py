@@ -23,6 +23,10 @@ BATCH = 64
 LEARNING_RATE = 1e-3
 
 
+SUPERVISED = {"folds": FOLDS, "steps": STEPS, "batch": BATCH, "learning_rate": LEARNING_RATE}
+"""What a result depends on besides the weights that it begins with."""
+
+
 def supervised(model: ModelSettings, name: str) -> Transfer:
     """Accuracy on `digits` or `faces` after training on all labels of the other folds; the model's weights seed it."""
     import torch

@@ -53,6 +53,11 @@ class TaskConfig:
         """`Task.chance` of these params."""
         return self.task.chance(self.params)
 
+    @functools.cached_property
+    def filled(self) -> dict[int, tuple[str, str]]:
+        """Prompts that params alone fill in, with their parts as JSON, by number of images: kept here by rendering."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """What makes its samples what they are, as JSON values, from which a build's workers make it anew.
 

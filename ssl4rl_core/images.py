@@ -24,9 +24,9 @@ def centre_crop(image: "Image", width: int, height: int) -> "Image":
 
 
 def cells(image: "Image", rows: int, columns: int) -> list[Box]:
-    """`rows` x `columns` cells of one size that fill the picture but for less than a cell's pixel each, at its centre.
+    """`rows` x `columns` cells of one size, in reading order, that fill the picture around its centre.
 
-    They come in reading order.
+    Fewer than `columns` pixels of its width and `rows` of its height are left out.
 
     Raises:
         ValueError: the picture has fewer pixels than cells along a side.

@@ -1,6 +1,5 @@
 """From an item and a task's config to a sample: seeding, the prompt's parts, the record."""
 
-import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from ssl4rl_core.answers import BUILT_IN, canonical_json
 from ssl4rl_core.configs import TaskConfig, suggestion
 from ssl4rl_core.errors import TaskError, UsageError
 from ssl4rl_core.samples import ImageItem, Item, Record, Sample
-from ssl4rl_core.tasks import Draft, ImageParams, Params, Skip, Task
+from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
 
 if TYPE_CHECKING:
     from ssl4rl_core.sources import View
@@ -79,17 +78,13 @@ def _prompt(config: TaskConfig, draft: Draft) -> tuple[str, str]:
     try:
         if draft.fields:
             return _filled(template, {**config.params.model_dump(), **draft.fields}, images)
-        return _filled_from_params(template, type(config.params), config.params_json, images)
+        if images not in config.filled:
+            config.filled[images] = _filled(template, config.params.model_dump(), images)
+        return config.filled[images]
     except ValueError as error:
         if config.prompt is None:
             raise
         raise PromptError(f"{config.name}: {error}") from error
-
-
-# Kept, because most tasks ask the same of every item.
-@functools.lru_cache(maxsize=256)
-def _filled_from_params(template: str, params: type[Params], params_json: str, images: int) -> tuple[str, str]:
-    return _filled(template, params.model_validate_json(params_json).model_dump(), images)
 
 
 def _filled(template: str, values: Mapping[str, object], images: int) -> tuple[str, str]:
@@ -104,11 +99,14 @@ def fill(template: str, values: Mapping[str, object], images: int) -> list[dict[
     """The prompt's parts. Marks are read in the template alone, so a value is only ever text.
 
     Raises:
-        ValueError: the number of marks is not `images`, or a field has no value.
+        ValueError: the number of marks is not `images`, a field has no value, or a brace belongs to none.
     """
     if template.count(IMAGE_MARK) != images:
         marks = template.count(IMAGE_MARK)
         raise ValueError(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images: write one for each")
+
+    if brace := re.search("[{}]", _FIELD.sub("", template)):
+        raise ValueError(f"the prompt has a {brace[0]} of no field: write {{name}}, or {2 * brace[0]} for the brace")
 
     def value(match: re.Match[str]) -> str:
         if match[1] is None:

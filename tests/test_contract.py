@@ -143,6 +143,25 @@ def test_the_template_knows_escaped_braces_and_refuses_unknown_fields():
         fill("<image>", {}, 2)
 
 
+def test_params_that_json_does_not_read_back_fill_a_prompt_too():
+    class Named(ImageParams):
+        steps: int = Field(default=4, alias="n")
+
+    class Count(Task[ImageItem, Named]):
+        """How many?"""
+
+        name, version, levels, prompt = "toy-count", 1, {"easy": Named()}, "<image>\nBy {steps}?"
+
+        def transform(self, item, params, rng, view):
+            return Draft(Choice("a", ["a", "b"]), [item.image])
+
+        def chance(self, params):
+            return 1 / 2
+
+    sample = render(parse_config("toy-count:easy", Found(Count)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
+    assert sample.record.question == "<image>\nBy 4?"
+
+
 def test_core_skips_small_pictures_before_the_task_sees_them():
     small = ImageItem(id="s", group="s", position=0, image=Image.new("RGB", (40, 27)))
     with pytest.raises(Skip, match="min_side"):

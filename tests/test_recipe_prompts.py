@@ -99,7 +99,11 @@ output: {output}
         ("rotation:paper", "<image>How far?", "rotation-paper: the prompt has 1 <image> marks for 2 images"),
         ("rotation", "<image>How far?", "rotation-medium: the prompt has 1 <image> marks for 2 images: write one"),
         ("toy-caption", "{widht}?", "toy-caption-easy: the prompt's field {widht} is neither"),
-        ("rotation:easy", "", "at least 1 character"),
+        ("rotation:easy", "<image>By { step }?", "the prompt has a { of no field: write {name}, or {{ for the brace"),
+        ("rotation:easy", "<image>By }?", "the prompt has a } of no field: write {name}, or }} for the brace"),
+        ("rotation:easy", "", "a prompt without words asks nothing"),
+        ("rotation:easy", " <image> ", "a prompt without words asks nothing"),
+        ("rotation:easy?min_side=4000", "<image>By {step}?", "none of the"),
     ],
 )
 def test_words_that_do_not_fit_are_a_line_before_anything_is_loaded(

@@ -14,10 +14,10 @@ KEPT, PAGE = ROOT / "benchmarks" / "studies", ROOT / "docs" / "studies.md"
 pytest.importorskip("trl", reason="the studies train")
 
 
-def tables(tmp_path: Path, kept: Path, *options: str) -> str:
+def tables(tmp_path: Path, kept: Path) -> str:
     page = tmp_path / "studies.md"
     shutil.copy(PAGE, page)
-    command = [sys.executable, "benchmarks/studies.py", "--tables", "--kept", kept, "--page", page, *options]
+    command = [sys.executable, "benchmarks/studies.py", "--tables", "--kept", kept, "--page", page]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
     return page.read_text(encoding="utf-8")
 

@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         files, command = _read_ahead(arguments)
-        if command not in COMMANDS and "--version" not in arguments[:1]:
+        if command not in COMMANDS and not (command == "" and "--version" in arguments):
             for path in files:
                 load_file(path)
             registry().add_commands(app)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Record, Split
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.data import open_data
+from ssl4rl_core.training.data import check_rewards, open_data
 from ssl4rl_core.training.endpoint import chat_content, with_urls
 from ssl4rl_core.training.evaluate import check_any
 from ssl4rl_core.training.recipe import DataSettings, TaskSettings, checked
@@ -37,11 +37,14 @@ class InTurn:
             response_format: its name.
 
         Raises:
-            UsageError: the data, a task or the format does not exist, or there are no samples.
+            UsageError: the data, a task or the format does not exist, there are no samples, or a downstream task is
+                asked about its training split.
         """
         self.format = registry().format(response_format)
         self.split: Split = split
         self._samples, weights = open_data(data, [checked(TaskSettings, task=task) for task in tasks])
+        if split == "train":  # what is trained on is rewarded, and some tasks must not be
+            check_rewards(weights)
         for config in weights:
             check_any(self._samples, config, split)
         self._sizes = {config: self._samples.size(config, split) for config in weights}

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.rendering import PromptError
 from ssl4rl_core.samples import BalancedSet, Sample, SampleSet, Split
 from ssl4rl_core.training.recipe import DataSettings, DownstreamSettings, Recipe, TaskSettings
 from ssl4rl_core.training.stream import Reference, Stream
@@ -111,7 +110,7 @@ def check_rewards(configs: Iterable[str]) -> None:
 
 
 def check_prompts(recipe: Recipe, samples: SampleSet) -> None:
-    """See that each prompt of a recipe's can be filled in, by rendering a sample of every config it is for.
+    """See that each prompt of a recipe's can be filled in, by rendering one sample of every config it is for.
 
     Args:
         samples: of the recipe's tasks, as `open_data` gives them.
@@ -125,7 +124,7 @@ def check_prompts(recipe: Recipe, samples: SampleSet) -> None:
         for config in parse_configs([task.task], registry()):
             try:
                 Stream(samples, {config.name: 1.0}).sample(Reference(config.name, 0))
-            except PromptError as error:
+            except UsageError as error:  # a PromptError, or there is no item to try it on
                 raise UsageError(f"{recipe.where('tasks', number, 'prompt')}: {error}") from error
 
 

@@ -76,11 +76,17 @@ class TaskSettings(Settings):
     weight: float = Field(default=1.0, gt=0, description="share in the stream, relative to the other tasks'")
     prompt: str | None = Field(
         default=None,
-        min_length=1,
         description="a template in place of the task's own: <image> for each picture, {name} for a param or what else "
         "the task fills in; it states the question only (source only)",
     )
     data: DataSettings | None = Field(default=None, description="of this task, where the mix is of pictures and graphs")
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks_something(cls, value: str | None) -> str | None:
+        if value is not None and not value.replace("<image>", "").strip():
+            raise ValueError("a prompt without words asks nothing: write a question, or leave it out")
+        return value
 
 
 def _by_name(value: Any) -> Any:
