@@ -32,6 +32,7 @@ def main(
     pixels: Annotated[int, typer.Option(help="Side of the pictures, a multiple of 28.")] = 224,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
+    """Compare a step of bare TRL with one of ours."""
     figures = measure(steps, rounds, prompts, generations, pixels)
     if as_json:
         print(json.dumps(figures))
