@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from data_builders.atomic import is_partial, remove_partials, write_whole
 from data_builders.plan import Unit
 from data_builders.sources.index import cache_folder
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 
 try:
     import fcntl
@@ -221,7 +221,7 @@ class RemoteOutput(Output):
         try:
             yield url_to_fs(self._url)
         except Exception as error:
-            message = " ".join(self._without_login(f"{type(error).__name__}: {error}").split())[:300]
+            message = one_line(self._without_login(f"{type(error).__name__}: {error}"))
             raise Ssl4rlError(f"cannot write {self.where}: {message}; {RESUME}") from error
 
     def _without_login(self, message: str) -> str:

@@ -27,3 +27,9 @@ class MissingExtra(Ssl4rlError):
 
 class TaskError(Ssl4rlError):
     """A plugin's own code failed: names the task, the item and the distribution it came from."""
+
+
+def one_line(said: object) -> str:
+    """What another library's error says, in one line: white space as single spaces, cut after 300 characters."""
+    text = " ".join(str(said).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -22,7 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from ssl4rl_core import hookspecs
 from ssl4rl_core.configs import is_close, suggestion
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.sources import Source
@@ -239,8 +239,7 @@ def _guarded() -> Iterator[None]:
     except Ssl4rlError as error:
         raise _PluginFailure(str(error)) from error
     except (Exception, SystemExit) as error:
-        message = " ".join(str(error).split())
-        raise _PluginFailure(f"{type(error).__name__}: {message}"[:500]) from error
+        raise _PluginFailure(f"{type(error).__name__}: {one_line(error)}") from error
 
 
 def _check_core_version(distribution: importlib.metadata.Distribution) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssl4rl_core.answers import BUILT_IN, canonical_json
 from ssl4rl_core.configs import TaskConfig, suggestion
-from ssl4rl_core.errors import TaskError, UsageError
+from ssl4rl_core.errors import TaskError, UsageError, one_line
 from ssl4rl_core.samples import ImageItem, Item, Record, Sample
 from ssl4rl_core.tasks import Draft, ImageParams, Skip, Task
 
@@ -49,7 +49,7 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     except (Skip, PromptError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise TaskError(
             f"task {config.name} failed on item {item.id!r}: {reason} (in plugin {type(task).__module__})"
         ) from error

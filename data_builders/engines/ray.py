@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data_builders.engines import TRIES, Job, Progress, Report
 from data_builders.plan import Unit
 from data_builders.units import Worker
-from ssl4rl_core.errors import MissingExtra, Ssl4rlError
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, one_line
 
 if TYPE_CHECKING:
     import ray
@@ -99,9 +99,8 @@ def _cluster(address: str, workers: int) -> Iterator[None]:
         else:
             ray.init(num_cpus=workers, include_dashboard=False, **quiet)
     except Exception as error:  # ConnectionError, RuntimeError, ValueError: as the address is wrong
-        reason = " ".join(str(error).split())[:300]
         where = f"no Ray cluster answers at {address!r}" if address else "Ray does not start on this machine"
-        raise Ssl4rlError(f"{where}: {reason}") from error
+        raise Ssl4rlError(f"{where}: {one_line(error)}") from error
     try:
         yield
     finally:
@@ -120,8 +119,9 @@ def _result(reference: "ray.ObjectRef", unit: Unit) -> int | None:
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise Ssl4rlError(f"Ray failed over {unit.name}: {reason}; run the same command again to resume") from error
+        raise Ssl4rlError(
+            f"Ray failed over {unit.name}: {one_line(error)}; run the same command again to resume"
+        ) from error
 
 
 @functools.lru_cache(maxsize=1)

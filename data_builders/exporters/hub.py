@@ -16,7 +16,7 @@ from data_builders.exporters.previews import markdown, previews
 from data_builders.manifest import MANIFEST, Manifest
 from data_builders.reader import BuiltSamples, sha256
 from data_builders.shards import Sidecar
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -142,7 +142,7 @@ def _check_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name of a dataset on the Hub: {_one_line(error)}") from error
+        raise UsageError(f"{repo!r} is no name of a dataset on the Hub: {one_line(error)}") from error
     if "/" not in repo:
         raise UsageError(f"{repo!r} lacks the user or organization: write user/{repo}")
 
@@ -265,7 +265,7 @@ def _hub_errors(repo: str, endpoint: str) -> Iterator[None]:
         if isinstance(root, HfHubHTTPError) and (refusal := _refusal(root, repo, endpoint, token)):
             said = refusal
         else:
-            failure = _one_line(root, token) or type(root).__name__
+            failure = _said(root, token) or type(root).__name__
             said = f"publishing to {endpoint} failed: {failure}; check the network and HF_ENDPOINT, then push again"
         # A server's answer may quote what it was sent, so the cause is not shown either, not even with --debug.
         raise Ssl4rlError(said) from None
@@ -274,7 +274,7 @@ def _hub_errors(repo: str, endpoint: str) -> Iterator[None]:
 def _refusal(error: "HfHubHTTPError", repo: str, endpoint: str, token: str) -> str:
     """A refusal of the Hub in words; empty where it is none, as when it is out of order."""
     status = error.response.status_code
-    said = _one_line(error.server_message or "", token)
+    said = _said(error.server_message or "", token)
     if status == 401:
         return f"{endpoint} does not take this token: {_LOG_IN}"
     if status == 403:
@@ -288,9 +288,6 @@ def _refusal(error: "HfHubHTTPError", repo: str, endpoint: str, token: str) -> s
     return ""
 
 
-def _one_line(error: BaseException | str, token: str = "") -> str:
+def _said(error: BaseException | str, token: str = "") -> str:
     """What an error says, in one line and without the token."""
-    text = " ".join(str(error).split())
-    if token:
-        text = text.replace(token, "(token)")
-    return text if len(text) <= 300 else f"{text[:300]} ..."
+    return one_line(str(error).replace(token, "(token)") if token else error)

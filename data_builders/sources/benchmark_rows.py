@@ -21,7 +21,7 @@ from data_builders.sources.options import SourceOptions
 from data_builders.sources.parquet import Parquet
 from data_builders.sources.pictures import read_place
 from data_builders.sources.tsv import Tsv, tsv_texts
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.samples import ImageItem
 from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Skip
@@ -138,7 +138,7 @@ def _seed_bench(file: Path, options: BenchmarkOptions) -> Rows:
         texts = [{"category": kinds.get(row.get("question_type_id"), ""), **row} for row in rows]
         names = [str(row["data_id"]) for row in rows]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise Ssl4rlError(f"{file} is not the JSON of SEED-Bench ({type(error).__name__}: {reason})") from error
     return Rows(texts, NamedPictures(folder.resolve(), names))
 

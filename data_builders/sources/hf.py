@@ -25,7 +25,7 @@ from data_builders.sources.tables import (
     entries_of,
     own_split,
 )
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.sources import Source
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def loading(where: object, load: Any) -> Any:
     except Ssl4rlError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         if isinstance(error, (DatasetNotFoundError, FileNotFoundError, ValueError, RuntimeError)):
             raise UsageError(f"hf:{where}: {reason}") from error
         raise Ssl4rlError(f"hf:{where} cannot be read: {reason}") from error

@@ -14,7 +14,7 @@ from data_builders.sources.decoding import decode
 from data_builders.sources.hf import HfOptions, loading, published
 from data_builders.sources.row_groups import RowGroups, open_parquet
 from data_builders.sources.tables import check_schema
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.samples import ImageItem, Item, Split
 from ssl4rl_core.sources import Entry, Source, Splitter, View
 from ssl4rl_core.tasks import Skip
@@ -87,8 +87,7 @@ class HfStream(Source):
         try:
             value = self._groups.value(file.url, row)
         except Exception as error:  # a network's failures are many, and none may pass for a picture that is broken
-            reason = " ".join(str(error).split())[:200]
-            raise Ssl4rlError(f"cannot read {file.url}: {reason}; run the same command again") from error
+            raise Ssl4rlError(f"cannot read {file.url}: {one_line(error)}; run the same command again") from error
         data = read_cell(value).data
         if not data:
             raise Skip("path leads outside")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.options import SourceOptions
-from ssl4rl_core.errors import MissingExtra, UsageError
+from ssl4rl_core.errors import MissingExtra, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Strings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _read(path: Path, directed: bool) -> "networkx.Graph":
             delimiter = _DELIMITERS[path.suffix]
             return nx.read_edgelist(path, data=False, delimiter=delimiter, create_using=kind)
     except Exception as error:  # each reader has errors of its own, from XML's to UnicodeDecodeError
-        raise UsageError(f"networkx: {path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(f"networkx: {path} cannot be read: {one_line(error)}") from error
     raise UsageError(f"networkx: {path.name} is none of {', '.join(_SUFFIXES)}")
 
 

@@ -17,7 +17,7 @@ from data_builders.sources.tables import (
     check_schema,
     entries_of,
 )
-from ssl4rl_core.errors import Ssl4rlError
+from ssl4rl_core.errors import Ssl4rlError, one_line
 
 
 class Parquet(TableFiles):
@@ -75,5 +75,4 @@ def _rows(file: Path, options: TableOptions) -> Iterator[Row]:
             read = (batch for group in groups for batch in batches(opened, group, columns, options.column))
             yield from arrow_rows(read, options)
     except (OSError, pa.ArrowException, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise Ssl4rlError(f"{file} is no whole parquet file: {reason}; fetch it again") from error
+        raise Ssl4rlError(f"{file} is no whole parquet file: {one_line(error)}; fetch it again") from error

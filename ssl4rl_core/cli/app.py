@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 import ssl4rl_core
-from ssl4rl_core.errors import Ssl4rlError
+from ssl4rl_core.errors import Ssl4rlError, one_line
 from ssl4rl_core.plugins import load_file, registry
 
 COMMANDS = (
@@ -109,9 +109,10 @@ def _read_ahead(arguments: Sequence[str]) -> tuple[list[str], str]:
 def _unforeseen(error: Exception) -> str:
     """An error that no module of ours has put into words, in one line: what, where, and how to see more."""
     where = traceback.extract_tb(error.__traceback__)[-1]
-    message = " ".join(str(error).split())
     place = f"{Path(where.filename).name}, line {where.lineno}"
-    return f"{type(error).__name__}: {message} ({place}); 'ssl4rl --debug' before the command shows the way there"
+    return (
+        f"{type(error).__name__}: {one_line(error)} ({place}); 'ssl4rl --debug' before the command shows the way there"
+    )
 
 
 def _command_path(error: TyperException) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from data_builders.reader import BuiltSamples
-from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError, one_line
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.questions import question
@@ -27,7 +27,6 @@ KEY = "OPENAI_API_KEY"
 """The variable that holds the key of an endpoint; without it none is sent. It is never printed or written."""
 
 _REFUSED = (401, 403, 404)
-_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,8 @@ class _Failed(Exception):
     def __init__(self, kind: str, said: object = "") -> None:
         super().__init__(kind)
         self.kind = kind
-        text = " ".join(str(said).split())
-        if key := os.environ.get(KEY):
-            text = text.replace(key, "...")  # some servers quote it
-        self.said = text[:_LONGEST_REASON]
+        key = os.environ.get(KEY)
+        self.said = one_line(str(said).replace(key, "...") if key else said)  # some servers quote it
 
 
 class Asker:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
@@ -305,7 +305,7 @@ def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) 
     except Ssl4rlError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         if len(sample.images) > 1:
             raise UsageError(
                 f"model {name} cannot take the {len(sample.images)} pictures of a {sample.record.task} question "

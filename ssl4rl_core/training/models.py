@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError, one_line
 from ssl4rl_core.training.recipe import ModelSettings
 
 
@@ -104,9 +104,9 @@ def _set_pixels(processor: Any, settings: ModelSettings) -> None:
 
 
 def _cannot_load(name: str, error: Exception) -> Ssl4rlError:
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     if Path(name).is_dir():
-        return UsageError(f"cannot load the model in folder {name}: {reason[:300]}")
+        return UsageError(f"cannot load the model in folder {name}: {reason}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return UsageError(f"there is no model folder {name}")
     if isinstance(error, OSError):
@@ -114,4 +114,4 @@ def _cannot_load(name: str, error: Exception) -> Ssl4rlError:
             f"there is no model {name}: neither a folder of that name nor, as far as can be reached from here, one on "
             "the Hub; give a folder, or download it first with 'hf download'"
         )
-    return UsageError(f"cannot load model {name}: {reason[:300]}")
+    return UsageError(f"cannot load model {name}: {reason}")

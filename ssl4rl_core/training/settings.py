@@ -6,7 +6,7 @@ from typing import Any
 from peft import LoraConfig
 from trl.trainer.grpo_config import GRPOConfig
 
-from ssl4rl_core.errors import UsageError
+from ssl4rl_core.errors import UsageError, one_line
 from ssl4rl_core.training.recipe import Recipe, checked_fields
 
 ELSEWHERE = {
@@ -57,9 +57,8 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
     try:
         return GRPOConfig(**{**defaults, **given, **ours})
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
-        message = " ".join(str(error).split())
-        named = [key for key in recipe.grpo if key in message]
-        raise UsageError(f"{recipe.where('grpo', *named[:1])}: {message}") from error
+        named = [key for key in recipe.grpo if key in str(error)]
+        raise UsageError(f"{recipe.where('grpo', *named[:1])}: {one_line(error)}") from error
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:
@@ -70,4 +69,4 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
     except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(f"{recipe.where('peft')}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{recipe.where('peft')}: {one_line(error)}") from error

@@ -7,6 +7,7 @@ of each.
 import time
 from collections.abc import Iterable, Iterator
 
+from ssl4rl_core.errors import one_line
 from ssl4rl_core.testing.checks.answers import answers, hint, records, verification
 from ssl4rl_core.testing.checks.contract import docs, levels, params, prompt, skips, speed, view
 from ssl4rl_core.testing.checks.digests import digest_file, record, version
@@ -51,7 +52,7 @@ def run_check(check: Check, subject: Subject) -> Outcome:
         else:
             status, notes = "not run", [str(error)]
     except Exception as error:
-        came = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+        came = f"{type(error).__name__}: {one_line(error)}"
         faults.append(Fault("no exception of the task's own code", came, subject.where()))
     seconds = time.perf_counter() - started
     return Outcome(check.name, check.about, "failed" if faults else status, "; ".join(notes), tuple(faults), seconds)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ssl4rl_core.answers import BUILT_IN, Answer
 from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.errors import TaskError, UsageError
+from ssl4rl_core.errors import TaskError, UsageError, one_line
 from ssl4rl_core.rendering import IMAGE_MARK, render, sample_rng
 from ssl4rl_core.samples import ImageItem, Item, Sample, Split
 from ssl4rl_core.sources import Entry, Source, Splitter, View
@@ -185,7 +185,7 @@ class Subject:
     def _attributed(self, config: TaskConfig, place: Place, error: TaskError) -> CannotRender:
         """Which check a failure to render belongs to: the prompt's, the answer's, or the levels' own."""
         which = f"level {config.level}, item {place[0]} of {self.source.name}, variant {place[1]}"
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = one_line(error.__cause__ or error)
         if isinstance(error.__cause__, ValidationError) and error.__cause__.title in {
             answer_type.__name__ for answer_type in (*BUILT_IN, *self.task.answer_types)
         }:
