@@ -13,7 +13,6 @@ import json
 import re
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,9 +152,7 @@ class _Bench:
         loaded = self._load()
         prompter = Prompter(loaded.processor, registry().format("answer_only"), registry())
         stream = Stream(self.samples, {self.config: 1.0})
-        rewards = [
-            _Timed(each) for each in reward_functions(Judge(prompter.response_format, registry()), prompter.decode)
-        ]
+        rewards = reward_functions(Judge(prompter.response_format, registry()), prompter.decode)
         trainer = StreamedTrainer(
             model=loaded.model,
             args=self._settings(),
@@ -166,24 +163,9 @@ class _Bench:
             prompter=prompter,
         )
         seconds = _timed(trainer)
-        looked_up = [line["stream_seconds"] for line in trainer.state.log_history if "stream_seconds" in line]
-        judged = [sum(times) for times in zip(*(each.seconds for each in rewards), strict=True)]
-        self.own += [sum(times) for times in zip(looked_up, judged, strict=True)][2:]
+        lines = [line for line in trainer.state.log_history if "step_time" in line]
+        self.own += [line["stream_seconds"] + line["reward_seconds"] for line in lines[2:]]
         return seconds
-
-
-class _Timed:
-    """A reward function that keeps the seconds of its calls."""
-
-    def __init__(self, reward: Any) -> None:
-        self._reward, self.__name__ = reward, reward.__name__
-        self.seconds: list[float] = []
-
-    def __call__(self, **columns: Any) -> list[float]:
-        started = time.perf_counter()
-        scores = self._reward(**columns)
-        self.seconds.append(time.perf_counter() - started)
-        return scores
 
 
 def _timed(trainer: Any) -> list[float]:

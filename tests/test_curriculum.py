@@ -225,7 +225,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder):
     finish(ssl4rl(folder, "killed", "--resume"))
 
     resumed = read_run(folder / "killed", "killed")
-    timed = ("seconds", "stream_seconds")
+    timed = ("seconds", "stream_seconds", "reward_seconds")
     assert [{k: v for k, v in line.items() if k not in timed} for line in resumed.metrics] == [
         {k: v for k, v in line.items() if k not in timed} for line in whole.metrics
     ]

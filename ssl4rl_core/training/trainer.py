@@ -33,6 +33,7 @@ METRICS = {
     "learning_rate": "learning_rate",
     "step_time": "seconds",
     "stream_seconds": "stream_seconds",
+    "reward_seconds": "reward_seconds",
 }
 """What is kept of TRL's metrics, and its name in metrics.jsonl."""
 
@@ -115,7 +116,9 @@ class StreamedTrainer(GRPOTrainer):
         self, inputs: list[dict[str, Any]], prompts: Any, completions: Any, completion_ids_list: list[list[int]]
     ) -> torch.Tensor:
         """TRL's, of all processes; the curriculum and the metrics of each config learn from them."""
+        started = time.perf_counter()
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._metrics["train"]["reward_seconds"].append(time.perf_counter() - started)
         local = [[row["slot"], len(ids)] for row, ids in zip(inputs, completion_ids_list, strict=True)]
         gathered: Any = self.accelerator.gather(torch.tensor(local, device=rewards.device))
         self._observe(rewards.float().cpu(), gathered.cpu())
