@@ -101,7 +101,7 @@ def recipe(run: Run, seed: int, model: Path, out: Path, steps: int) -> Recipe:
             "tasks": tasks,
             "curriculum": run.curriculum,
             "format": "answer_only",
-            "format_start": {"steps": 120},
+            "format_start": {"steps": 120, "learning_rate": 1e-3},
             "grpo": {
                 "max_steps": steps,
                 "per_device_train_batch_size": 128,  # 16 questions x 8 completions
