@@ -64,6 +64,10 @@ def build(
     for path in plugin_files:
         load_file(path)
     checked = BuildOptions.checked(options)
+    if ray_address and engine == "local":
+        raise UsageError(
+            f"the local engine takes no Ray address ({ray_address}): choose the engine ray, or leave it out"
+        )
     alone = engine == "local" and workers == 1
     configs = _configs(tasks, workers, engine, alone)
     output = _output(out, alone)

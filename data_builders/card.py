@@ -46,7 +46,7 @@ class Example(NamedTuple):
     config: str
     split: str
     shards: str
-    """ "train-{00000..00011}-of-00012.tar"."""
+    """ "train-{00000..00011}-of-00012.tar", and "train-{00000,00002}-of-00003.tar" where a tar would be empty."""
 
 
 def dataset_card(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
@@ -118,10 +118,22 @@ def example(manifest: Manifest) -> Example:
     """What the lines that load a build load: its first config and split with a sample."""
     total = next((total for total in manifest.totals if total.samples), manifest.totals[0])
     mine = (shard for shard in manifest.shards if (shard.config, shard.split) == (total.config, total.split))
-    numbers = [shard.shard.partition("-")[2] for shard in mine if shard.samples] or ["00000-of-00001"]
-    (first, _, of), (last, _, _) = numbers[0].partition("-"), numbers[-1].partition("-")
-    braces = first if first == last else f"{{{first}..{last}}}"
-    return Example(total.config, total.split, f"{total.split}-{braces}-{of}.tar")
+    names = [shard.shard.split("-") for shard in mine if shard.samples] or [[total.split, "00000", "of", "00001"]]
+    return Example(
+        total.config, total.split, f"{total.split}-{_braces([name[1] for name in names])}-of-{names[0][3]}.tar"
+    )
+
+
+def _braces(numbers: Sequence[str]) -> str:
+    """Ascending numbers in webdataset's braces: a shard that would be empty has no tar, and leaves a gap."""
+    runs: list[list[str]] = []
+    for number in numbers:
+        # Of one width: what pads a range to its longer end would name other files.
+        if not runs or int(number) != int(runs[-1][-1]) + 1 or len(number) != len(runs[-1][-1]):
+            runs.append([])
+        runs[-1].append(number)
+    ranges = [run[0] if len(run) == 1 else f"{{{run[0]}..{run[-1]}}}" for run in runs]
+    return ranges[0] if len(ranges) == 1 else f"{{{','.join(ranges)}}}"
 
 
 def rebuild_command(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:

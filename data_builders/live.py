@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from data_builders.plan import BuildOptions, as_configs, check_served
+from data_builders.plan import BuildOptions, as_configs
 from data_builders.renderer import Renderer
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import UsageError
@@ -35,10 +35,10 @@ class LiveSamples:
         self._configs = {config.name: config for config in as_configs(configs)}
         self._positions: dict[tuple[str, Split], array[int]] = {}
         for config in self._configs.values():
-            check_served(self._source, config)
+            self._source.check_serves(config.task)
             self._divide(config.task.kind)
         self._items = _Recent[Item]()
-        self._answered = _Recent[list[Sample]]()
+        self._answered = _Recent[list[Sample | Skip]]()
 
     @property
     def configs(self) -> list[str]:
@@ -71,16 +71,17 @@ class LiveSamples:
         item = self._items.get((asked.task.kind, position), lambda: self._load(asked.task.kind, position))
         if not self._options.balance:
             return self._renderer.sample(asked, item, split, variant)
-        samples = self._answered.get((config, position), lambda: self._balanced(asked, item, split))
-        if variant >= len(samples):
+        made = self._answered.get((config, position), lambda: list(self._renderer.samples(asked, item, split)))
+        samples = [sample for sample in made if isinstance(sample, Sample)]
+        if variant < len(samples):
+            return samples[variant]
+        skip = next((skip for skip in made if isinstance(skip, Skip)), None)
+        if samples or skip is None:
             raise Skip("item has fewer answers than variants")
-        return samples[variant]
+        raise skip.with_traceback(None)  # it is kept, and may be raised again
 
     def _load(self, kind: str, position: int) -> Item:
         return self._renderer.load(kind, self._source.index(kind)[position])
-
-    def _balanced(self, config: TaskConfig, item: Item, split: Split) -> list[Sample]:
-        return [sample for sample in self._renderer.samples(config, item, split) if isinstance(sample, Sample)]
 
     def _of(self, config: str, split: Split) -> "array[int]":
         if config not in self._configs:

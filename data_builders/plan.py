@@ -98,7 +98,11 @@ class Unit(BaseModel):
 
 
 class Plan(BaseModel):
-    """Equal plans give equal bytes, whatever machine, engine or number of workers carries them out."""
+    """Equal plans give equal bytes, whatever machine, engine or number of workers carries them out.
+
+    So far as the fingerprint tells sources apart, that is: it need not read every byte (see `Source.fingerprint`), and
+    pictures that others of the same sizes have replaced may go unnoticed. After that, build into a new folder.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -155,16 +159,6 @@ def level_of(config: TaskConfig) -> str:
     return named[-1]
 
 
-def check_served(source: Source, config: TaskConfig) -> None:
-    """Raises UsageError where the source does not hand out what the config's task asks for."""
-    task = config.task
-    if task.kind not in source.kinds:
-        holds = " and ".join(source.kinds)
-        raise UsageError(f"task {task.name} asks of {task.kind} items; {source.name} has {holds} items")
-    if source.streamed and task.uses_view:
-        raise UsageError(f"task {task.name} looks at other items, and {source.name} is streamed: leave out stream=true")
-
-
 def make_plan(source: Source, configs: Sequence[TaskConfig], options: BuildOptions) -> Plan:
     """Plan a build: one pass over the source's index, nothing is read of its content but for the fingerprint.
 
@@ -173,13 +167,15 @@ def make_plan(source: Source, configs: Sequence[TaskConfig], options: BuildOptio
     """
     kinds = sorted({config.task.kind for config in configs})
     for config in configs:
-        check_served(source, config)
+        source.check_serves(config.task)
+    license = options.license or source.license
     return Plan(
         ssl4rl=ssl4rl_core.__version__,
-        source=source.name,
+        source=source.name + source.published_options,
         fingerprint=source.fingerprint(),
-        license=options.license or source.license,
-        options=options,
+        license=license,
+        # However it was given: one plan, and a command that rebuilds it with no more than the source's published name.
+        options=options.model_copy(update={"license": license}),
         configs=[{**config.describe(), "kind": config.task.kind} for config in configs],
         libraries=_libraries(configs),
         canary=canary(options.image_format, options.quality),
@@ -243,7 +239,12 @@ def _differences(here: Any, now: Any, where: str = "") -> Iterator[str]:
     elif isinstance(here, list) and isinstance(now, list):
         if where == "configs":
             named_here, named_now = ({config["name"]: config for config in configs} for configs in (here, now))
-            yield from _differences(named_here, named_now, where)
+            for name in sorted(named_here.keys() ^ named_now.keys()):
+                yield f"{where}.{name}: " + (
+                    "built with, not asked for now" if name in named_here else "not built with, asked for now"
+                )
+            for name in sorted(named_here.keys() & named_now.keys()):
+                yield from _differences(named_here[name], named_now[name], f"{where}.{name}")
             if named_here == named_now and here != now:
                 yield "configs: in another order"
         elif here != now:

@@ -214,7 +214,7 @@ def read_record(path: Path, shard: Sidecar, data: bytes, pictures: int) -> Recor
         raise _changed(path, "a record with a prompt that is none of ours")
     if marks != pictures:
         raise _changed(path, f"{pictures} pictures for a prompt with {marks}")
-    if (f"{record.task}-{record.level}", record.split) != (shard.config, shard.split):
+    if (record.config, record.split) != (shard.config, shard.split):
         raise _changed(path, f"a record of {record.task[:80]!r}, level {record.level[:80]!r}, split {record.split}")
     return record
 

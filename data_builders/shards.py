@@ -39,6 +39,10 @@ class Sidecar(BaseModel):
     answers: dict[str, int]
     """Samples by right answer; empty where more than 64 differ."""
 
+    def text(self) -> str:
+        """What its file holds."""
+        return self.model_dump_json() + "\n"
+
 
 class ShardWriter:
     """One shard of one config, while it is written. Leaving the `with` block unfinished removes what was written."""
@@ -93,7 +97,7 @@ class ShardWriter:
             skips=dict(sorted(skips.items())),
             answers=dict(sorted(self._answers.items())) if len(self._answers) <= MOST_ANSWERS else {},
         )
-        write_whole(self._path.with_suffix(".json"), sidecar.model_dump_json().encode() + b"\n")
+        write_whole(self._path.with_suffix(".json"), sidecar.text().encode())
 
 
 # Plain USTAR holds only what is put into it, and TarInfo has mode 0644, time 0 and no owner unless told. Name, size and

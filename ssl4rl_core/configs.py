@@ -101,19 +101,47 @@ def parse_config(spec: str, tasks: FindsTasks) -> TaskConfig:
 
 
 def _parse(spec: str, tasks: FindsTasks) -> list[TaskConfig]:
-    named, _, query = spec.partition("?")
-    name, _, level = named.partition(":")
+    name, _, level = spec.partition("?")[0].partition(":")
     task = tasks.task(name)
     if level and level not in task.levels:
         raise UsageError(f"task {name} has no level {level!r}: {', '.join(task.levels)}")
     levels = [level] if level else [each for each in ALL_LEVELS if each in task.levels] or list(task.levels)
-    changes = _changes(task, spec, query)
+    changes = _changes(task, spec)
     return [_config(task, each, changes, spec) for each in levels]
 
 
-def _changes(task: Task, spec: str, query: str) -> dict[str, str]:
+def check_rewards(configs: Iterable[str]) -> None:
+    """See that each config is of a task that may be trained on; UsageError for a downstream task."""
+    from ssl4rl_core.plugins import registry  # which needs this module
+
+    for config in configs:
+        # The longest name: one task's may begin with another's.
+        names = [name for name in registry().tasks if config.startswith(f"{name}-")]
+        if names and not registry().task(name := max(names, key=len)).reward:
+            raise UsageError(
+                f"{name} is a downstream task and never a reward: name it under evaluate.downstream instead"
+            )
+
+
+def query_values(spec: str, *, strict: bool = False) -> dict[str, str]:
+    """What stands behind the `?` of a task's or a source's spec, `key=value&...`.
+
+    Raises:
+        UsageError: a key is given twice.
+        ValueError: `strict`, and something there is no `key=value`.
+    """
+    query = spec.partition("?")[2]
+    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=strict and bool(query))
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UsageError(f"{spec!r} gives {key} twice: give it once")
+    return dict(pairs)
+
+
+def _changes(task: Task, spec: str) -> dict[str, str]:
     try:
-        changes = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        changes = query_values(spec, strict=True)
     except ValueError as error:
         raise UsageError(f"{spec!r} is not NAME[:LEVEL][?param=value&...]: {error}") from error
     for param in changes:
@@ -134,7 +162,8 @@ def _config(task: Task, level: str, changes: Mapping[str, str], spec: str) -> Ta
     except ValidationError as error:
         raise UsageError(f"{spec!r}: {first_problem(error, whole='params')}") from error
     # Only what differs from the level is named, so that one setting has one name.
-    kept = {key: value for key, value in changed.model_dump(mode="json").items() if value != getattr(params, key)}
+    before = params.model_dump(mode="json")
+    kept = {key: value for key, value in changed.model_dump(mode="json").items() if value != before[key]}
     suffix = "".join(f"-{key}-{_slug(value)}" for key, value in sorted(kept.items())).replace("_", "-")
     return TaskConfig(task, level + suffix, changed)
 

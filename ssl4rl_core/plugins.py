@@ -21,7 +21,7 @@ import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 
 from ssl4rl_core import hookspecs
-from ssl4rl_core.configs import is_close, suggestion
+from ssl4rl_core.configs import is_close, query_values, suggestion
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.formats import ResponseFormat
@@ -81,14 +81,11 @@ class Registry:
 
     def source(self, spec: str) -> Source:
         """Open the source that `kind:where?option=value` names, or UsageError."""
-        from urllib.parse import parse_qsl
-
         scheme, colon, rest = spec.partition(":")
         if not colon:
             raise UsageError(f"{spec!r} is not a source: write kind:where, for example folder:{spec or 'photos'}")
-        where, _, query = rest.partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
-        return _find(self.sources, "source", scheme).open(where, **options)
+        where = rest.partition("?")[0]
+        return _find(self.sources, "source", scheme).open(where, **query_values(spec))
 
     def load(self, entry_point: importlib.metadata.EntryPoint) -> Plugin:
         """Import a plugin and take in what it brings; a failure is kept in its `error`."""

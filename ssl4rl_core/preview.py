@@ -96,13 +96,13 @@ def sample_some(
     """Up to `count` samples of each config from items drawn with `seed`; the levels of a task ask about the same items.
 
     Raises:
-        UsageError: `count` is not positive, or the source does not hold the kind of item that the task asks for.
+        UsageError: `count` is not positive, or the source does not hold what a task asks for.
     """
     kind = configs[0].task.kind
     if count < 1:
         raise UsageError(f"a preview needs 1 sample or more, got {count}")
-    if kind not in source.kinds:
-        raise UsageError(f"{source.name} holds no item of kind {kind}, which task {configs[0].task.name} asks about")
+    for config in configs:
+        source.check_serves(config.task)
     previews = [LevelPreview(config) for config in configs]
     view = source.view(kind, split, Splitter(), max_side=max_side)
     for item in _some_items(source, kind, split, seed, _TRIES * count, max_side):

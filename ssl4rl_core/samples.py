@@ -97,6 +97,11 @@ class Record(BaseModel):
     split: Split
     source: str
 
+    @property
+    def config(self) -> str:
+        """Name of the config it belongs to: "rotation-easy"."""
+        return f"{self.task}-{self.level}"
+
     def content(self) -> list[dict[str, str]]:
         """The prompt's parts, as the content of a chat message."""
         return json.loads(self.parts)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Item, Split
-from ssl4rl_core.tasks import Skip, SourceChanged
+from ssl4rl_core.tasks import Skip, SourceChanged, Task
 
 
 class Entry(NamedTuple):
@@ -69,7 +69,9 @@ class Source(ABC):
     streamed: ClassVar[bool] = False
     """Reading an item out of order is dear: only tasks that need nothing but their item are served."""
     name: str
-    """The spec as it may be published: without absolute paths."""
+    """As samples and messages name it: its spec without absolute paths."""
+    published_options: str = ""
+    """What `name` leaves out of the spec that opens the same items again, "?directed=true"; without absolute paths."""
     license: str = ""
     """SPDX identifier, or empty when unknown."""
 
@@ -91,6 +93,18 @@ class Source(ABC):
         if kind not in self.kinds:
             raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
 
+    def check_serves(self, task: Task) -> None:
+        """Raises UsageError where the source does not hand out what the task asks for."""
+        if task.kind not in self.kinds:
+            holds = " and ".join(self.kinds)
+            raise UsageError(
+                f"{self.name} holds no item of kind {task.kind}, which task {task.name} asks about, only {holds}"
+            )
+        if self.streamed and task.uses_view:
+            raise UsageError(
+                f"task {task.name} looks at other items, and {self.name} is streamed: leave out stream=true"
+            )
+
     @abstractmethod
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> Item:
         """Read one item. A picture's longer side is brought to `max_side` pixels where it is longer.
@@ -102,7 +116,11 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of what the source holds: the same on every machine, another when an item changes."""
+        """A hash of what the source holds: the same on every machine, another when it holds other items.
+
+        It need not read every byte. Picture files count by id and size, and by content where several are of one size:
+        those that others of the same sizes have replaced may pass for the former.
+        """
 
     def view(self, kind: str, split: Split, splitter: Splitter, *, max_side: int | None = None) -> "View":
         """What a sample of `split` may see of this source."""

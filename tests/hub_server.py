@@ -46,7 +46,11 @@ class HubServer(ThreadingHTTPServer):
 
     def writes(self) -> list[tuple[str, str]]:
         """The requests so far that ask to change what is stored."""
-        return [(method, path) for method, path in self.requests if method != "GET" and "validate-yaml" not in path]
+        return [
+            (method, path)
+            for method, path in self.requests
+            if method not in ("GET", "HEAD") and "validate-yaml" not in path
+        ]
 
 
 @contextlib.contextmanager

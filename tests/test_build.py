@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from braceexpand import braceexpand
 from PIL import Image
 
 from data_builders import BuiltSamples, Progress, build, inspect
@@ -208,6 +209,22 @@ def test_the_card_names_what_a_reader_and_the_hub_need(built):
     configs = parse_configs(named, registry())
     assert [config.describe() for config in configs] == [c.describe() for c in parse_configs(TASKS, registry())]
     assert command[-4:] == ["--shard-size", "10", "--test-fraction", "0.3"]
+
+
+@pytest.mark.parametrize("empty", [[], [1], [1, 2, 6], [0], [0, 1, 2, 4, 5, 6, 7]], ids=str)
+def test_the_cards_webdataset_line_names_the_tars_there_are(empty, tmp_path):
+    class Holey(MemorySource):
+        def load(self, kind, entry, *, max_side=None):
+            if entry.position // 3 in empty:
+                raise Skip("unreadable picture")
+            return super().load(kind, entry, max_side=max_side)
+
+    pictures = np.random.default_rng(1).integers(0, 256, (24, 30, 40, 3), dtype=np.uint8)
+    source = Holey({f"{n}": Image.fromarray(pixels) for n, pixels in enumerate(pictures)})
+    build(["rotation:easy?min_side=20"], source, tmp_path, test_fraction=0, shard_size=3)
+    (line,) = re.findall(r'WebDataset\("DIR/(.*?)"', (tmp_path / "README.md").read_text())
+    there = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.tar"))
+    assert list(braceexpand(line)) == there and len(there) == 8 - len(empty)
 
 
 def test_what_was_left_out_is_counted_by_reason(tmp_path):

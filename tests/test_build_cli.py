@@ -32,6 +32,14 @@ def test_another_command_into_the_same_folder_says_what_differs(tmp_path, capsys
     assert "options.seed: 0 here, 1 now" in capsys.readouterr().err
 
 
+def test_a_ray_address_is_for_the_ray_engine_unless_it_stands_in_the_environment(tmp_path, capsys, monkeypatch):
+    assert run([*BUILD, str(tmp_path), "--ray-address", "10.0.0.1:6379"]) == 2
+    errors = capsys.readouterr().err
+    assert "10.0.0.1:6379" in errors and "engine ray" in errors and errors.count("\n") == 1
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert run([*BUILD, str(tmp_path)]) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [

@@ -194,7 +194,8 @@ def test_another_plan_is_refused_with_what_differs(tmp_path):
     assert lines[0].endswith("holds a build of another plan: choose a new folder, or mend")
     assert "  options.seed: 0 here, 3 now" in lines
     assert "  options.quality: 90 here, 80 now" in lines
-    assert "  configs.position-easy: nothing here, something now" in lines
+    assert "  configs.position-easy: not built with, asked for now" in lines
+    assert "  configs.rotation-paper: built with, not asked for now" in lines
     other = MemorySource({"0": Image.new("RGB", (64, 48))})
     with pytest.raises(UsageError, match=r"\n  fingerprint: '[0-9a-f]{64}' here, '[0-9a-f]{64}' now"):
         build(["rotation:paper"], other, tmp_path)

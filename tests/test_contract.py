@@ -100,11 +100,28 @@ def test_changed_params_are_converted_and_named_in_the_config():
         ("shade?strength=2", "strength: Input should be less than 1"),
         ("shade?strength=dark", "strength: Input should be a valid number"),
         ("shade?strength", "NAME"),
+        ("shade?steps=2&strength=0.2&steps=3", "gives steps twice"),
     ],
 )
 def test_a_wrong_spec_is_answered_with_its_mend(spec, mend):
     with pytest.raises(UsageError, match=mend):
         parse_configs([spec], TASKS)
+
+
+def test_a_source_s_option_given_twice_is_refused():
+    with pytest.raises(UsageError, match="gives limit twice"):
+        registry().source("folder:photos?limit=1&limit=2")
+
+
+def test_a_param_that_json_holds_as_a_list_is_named_where_it_was_changed_alone():
+    class Sized(ImageParams):
+        sizes: tuple[int, ...] = (1, 2)
+        n: int = 1
+
+    class Tup(Task[ImageItem, Sized]):
+        name, version, levels = "tup", 1, {"easy": Sized()}
+
+    assert [parse_config(f"tup:easy?n={n}", Found(Tup)).name for n in (1, 3)] == ["tup-easy", "tup-easy-n-3"]
 
 
 def test_naming_a_config_twice_is_refused():
@@ -124,6 +141,7 @@ def test_the_record_is_flat_json_and_reads_back():
     flat = json.loads(record.model_dump_json())
     assert all(isinstance(value, (str, int, float, bool)) for value in flat.values())
     assert Record.model_validate_json(record.model_dump_json()) == record
+    assert record.config == "shade-easy" and "config" not in flat
     assert record.chance == 0.5 and record.level == "easy" and record.source == "memory:test"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from data_builders.sources import pyg
 from data_builders.sources.graph_source import GraphSource, read_texts
 from data_builders.sources.networkx_graphs import NetworkX, from_networkx
-from data_builders.sources.pyg import PyG
+from data_builders.sources.pyg import PyG, PyGOptions
 from data_builders.sources.triples import Triples
 from ssl4rl_core import EdgeItem, NodeItem, Skip, Splitter, UsageError, parse_configs, registry, render
+from ssl4rl_core.cli import run
 
 nx = pytest.importorskip("networkx", reason="needs the extra 'graph'")
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -130,9 +132,50 @@ def test_the_fingerprint_tells_graphs_apart_and_survives_a_worker(tmp_path: Path
     assert pickle.loads(pickle.dumps(one)).fingerprint() == one.fingerprint()
 
 
+def test_the_cards_command_builds_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = ["rain", "snow", "hail", "fog", "wind", "sun", "frost", "storm"]
+    (tmp_path / "big.edgelist").write_text("".join(f"{n} {(n * k) % 8}\n" for n in range(1, 8) for k in (2, 3, 5)))
+    (tmp_path / "texts.tsv").write_text("".join(f"{n}\tall about {word}\n" for n, word in enumerate(words)))
+    spec = f"networkx:{tmp_path}/big.edgelist?directed=true&texts={tmp_path}/texts.tsv&license=CC0-1.0"
+    assert run(["build", "--task", "link:easy", "--source", spec, "--out", str(tmp_path / "one")]) == 0
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert str(tmp_path) not in card
+    command = shlex.split(next(line for line in card.splitlines() if line.startswith("ssl4rl build")))
+    monkeypatch.chdir(tmp_path)
+    assert run([word.replace("DIR", "two") for word in command[1:]]) == 0
+    for path in ("plan.json", "manifest.json", "README.md"):
+        assert (tmp_path / "two" / path).read_bytes() == (tmp_path / "one" / path).read_bytes()
+
+
+def test_a_source_keeps_the_options_that_choose_and_no_places(tmp_path: Path):
+    (tmp_path / "test.txt").write_text("a\tr\tb\n")
+    (tmp_path / "texts.tsv").write_text("a\tA\n")
+    texts = Triples.open(str(tmp_path), texts=str(tmp_path / "texts.tsv"), license="CC0-1.0")
+    assert texts.published_options == pickle.loads(pickle.dumps(texts)).published_options == "?texts=texts.tsv"
+    assert NetworkX.open("karate", relation="weight").published_options == "?relation=weight"
+    assert NetworkX.open("karate").published_options == ""
+    chosen = PyGOptions.read("pyg", {"root": str(tmp_path), "download": "true", "graph": "3", "classes": "/a/b/names"})
+    assert chosen.choice() == "?classes=names&graph=3"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    triples(tmp_path / "kg", train="a\tr\tb\n")
+    (tmp_path / "g.edgelist").write_text("a b\n")
+    (tmp_path / "texts.tsv").write_text("a\tA\n")
+    assert registry().source("triples:~/kg").name == "triples:kg"
+    source = registry().source("networkx:~/g.edgelist?texts=~/texts.tsv")
+    assert isinstance(source, NetworkX) and source.graph.attributes.content(0) == b"A"
+    asked = PyGOptions.read("pyg", dict.fromkeys(("root", "texts", "classes", "vocabulary"), "~/x"))
+    assert asked.root == tmp_path / "x"
+    assert {asked.texts, asked.classes, asked.vocabulary} == {str(tmp_path / "x")}
+
+
 ERRORS = {
     "triples:nowhere": "no train.txt",
     "triples:.": "no train.txt",
+    "triples:~nobody-of-this-name/kg": "no train.txt",
+    "folder:~nobody-of-this-name/photos": "no folder",
     "networkx:nothing": "knows no graph 'nothing': davis",
     "networkx:none.graphml": "there is no file none.graphml",
     "networkx:karate?colour=red": "no option 'colour'",

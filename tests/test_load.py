@@ -28,6 +28,12 @@ class Said(Task[ImageItem, ImageParams]):
         return 1 / 2
 
 
+class Label(Said):
+    """As above, with a label for its answer."""
+
+    name, reward = "toy-label", False
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     if "toy-said" not in registry().tasks:
@@ -88,6 +94,17 @@ def test_a_question_without_pictures_is_plain_text(built):
 def test_what_is_not_there(options, said, built):
     with pytest.raises(UsageError, match=said):
         ssl4rl_core.load(built, **options)
+
+
+def test_a_downstream_task_is_given_to_be_evaluated_and_never_to_be_trained_on(tmp_path):
+    for task in (Said, Label):
+        if task.name not in registry().tasks:
+            register(task)
+    build(["toy-said:easy", "toy-label:easy"], synthetic_source(12), tmp_path, test_fraction=0.3)
+    assert len(ssl4rl_core.load(tmp_path, "toy-said")) > 0 < len(ssl4rl_core.load(tmp_path, split="test"))
+    for config in ("toy-label", None):
+        with pytest.raises(UsageError, match="toy-label is a downstream task and never a reward"):
+            ssl4rl_core.load(tmp_path, config)
 
 
 def scored(rows, texts: list[str], **options):

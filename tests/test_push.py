@@ -49,6 +49,8 @@ def hub(tmp_path, monkeypatch) -> Iterator[HubServer]:
     with serving(tmp_path / "hub") as server:
         # Read from the environment once, when huggingface_hub is imported.
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        files = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
@@ -109,6 +111,50 @@ def test_another_build_replaces_the_shards_of_the_earlier_and_nothing_else(built
     assert there["LICENSE"] == there["rotation-easy/notes.txt"] == b"a user's own"
     hashes = {hashlib.sha256(data).hexdigest() for data in shards(other).values()}
     assert set(hub.uploads[len(before) :]) == hashes - set(before)  # some shards hold the same under another name
+
+
+def test_files_that_only_look_like_shards_are_nobodys_to_delete(built, hub, tmp_path):
+    from huggingface_hub import HfApi
+
+    other = tmp_path / "other"
+    build(CONFIGS[:1], synthetic_source(20), other, shard_size=10, test_fraction=0.3)
+    named = "rotation-hard/train-00000-of-00003"
+    theirs = ["raw/train-00000-of-00010.tar", f"{named}.json", "rotation-hard/train-00007-of-00010.tar"]
+    theirs += ["preview/my-cat.jpg"]
+    sidecar = (built / "rotation-easy/train-00001-of-00003.json").read_bytes()
+    files = dict.fromkeys(theirs, b"somebody's own") | {"rotation-easy/train-00001-of-00003.json": sidecar}
+    HfApi().create_repo(REPO, repo_type="dataset")
+    for path, data in files.items():
+        HfApi().upload_file(path_or_fileobj=data, path_in_repo=path, repo_id=REPO, repo_type="dataset")
+    assert push(built, REPO, dry_run=True).deleted == []  # there is no manifest
+    push(built, REPO)
+    published = push(other, REPO)
+    assert {f"{named}.tar", "rotation-easy/train-00001-of-00003.json"} <= set(published.deleted)
+    assert not set(theirs) & set(published.deleted)
+    there = hub.store.files(REPO)
+    assert [there[path] for path in theirs] == [b"somebody's own"] * 4
+    assert {path for path in there if path.endswith(".tar")} == shards(other).keys() | {theirs[0], theirs[2]}
+
+
+@pytest.mark.parametrize("manifest", ["none", "foreign", "leads out", "large"])
+def test_without_a_manifest_of_ours_nothing_is_deleted(manifest, built, hub, tmp_path, monkeypatch):
+    from huggingface_hub import HfApi
+
+    push(built, REPO)
+    text = (built / "manifest.json").read_text()
+    if manifest == "none":
+        HfApi().delete_file("manifest.json", REPO, repo_type="dataset")
+    elif manifest == "large":
+        monkeypatch.setattr(hub_exporter, "_LARGEST_MANIFEST", len(text) - 1)
+    else:
+        text = '{"files": []}' if manifest == "foreign" else text.replace('"train-00000-of', '"../train-00000-of')
+        HfApi().upload_file(
+            path_or_fileobj=text.encode(), path_in_repo="manifest.json", repo_id=REPO, repo_type="dataset"
+        )
+    other = tmp_path / "other"
+    build(CONFIGS[:1], synthetic_source(20), other, shard_size=10, test_fraction=0.3)
+    assert push(other, REPO).deleted == []
+    assert hub.store.files(REPO).keys() >= shards(built).keys()
 
 
 def test_a_push_that_was_killed_goes_on_where_it_stopped(built, hub, tmp_path):

@@ -52,6 +52,21 @@ def test_a_build_holds_what_is_rendered_on_the_fly(options, tmp_path):
             assert [image.tobytes() for image in stored.images] == [image.tobytes() for image in rendered.images]
 
 
+def test_balanced_samples_rendered_on_the_fly_are_skipped_for_their_own_reason():
+    rng = np.random.default_rng(3)
+    sizes = {"small": 20, "large": 120}
+    noise = {name: rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for name, side in sizes.items()}
+    source = MemorySource({name: Image.fromarray(pixels) for name, pixels in noise.items()})
+    live = LiveSamples(source, ["rotation:easy"], variants=5, balance=True, test_fraction=0)
+    for variant in (0, 4, 0):
+        with pytest.raises(Skip, match=r"^picture smaller than min_side$"):
+            live.sample("rotation-easy", "train", variant)
+    answers = {live.sample("rotation-easy", "train", 5 + variant).record.answer_text for variant in range(4)}
+    assert answers == {"0", "90", "180", "270"}
+    with pytest.raises(Skip, match=r"^item has fewer answers than variants$"):
+        live.sample("rotation-easy", "train", 9)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("built")

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ssl4rl_core import MissingExtra, UsageError, registry
+from data_builders import LiveSamples
+from data_builders.plan import BuildOptions, make_plan
+from ssl4rl_core import MissingExtra, UsageError, parse_configs, registry
+from ssl4rl_core.preview import preview
+from ssl4rl_core.testing.checks.subject import Subject
+from ssl4rl_core.testing.sampling import draw_samples
 from ssl4rl_core.testing.sources import noise
 
 
@@ -31,6 +36,21 @@ def test_a_kind_that_a_source_has_not_is_refused_with_those_it_has(spec, kind, s
     with pytest.raises(UsageError) as refused:
         source.index(kind)
     assert str(refused.value) == says
+
+
+def test_a_task_that_a_source_does_not_serve_is_refused_in_one_wording_everywhere(photos, tmp_path):
+    source, (link,) = registry().source(photos), parse_configs(["link:easy"], registry())
+    asked = [
+        lambda: make_plan(source, [link], BuildOptions()),
+        lambda: LiveSamples(source, [link]),
+        lambda: preview("link:easy", source, tmp_path / "page.html"),
+        lambda: next(draw_samples([link], source, 1)),
+        lambda: Subject(link.task, source),
+    ]
+    for ask in asked:
+        with pytest.raises(UsageError) as refused:
+            ask()
+        assert str(refused.value) == "folder:photos holds no item of kind edge, which task link asks about, only image"
 
 
 @pytest.mark.parametrize("spec", ["networkx:karate", "networkx:mine.graphml", "embedded:graphs"])

@@ -55,6 +55,12 @@ class Bare(Quote):
         return Draft(answer=Choice("left", ["left", "right"]), fields={"said": HOSTILE})
 
 
+class Tag(Bare):
+    """As above, with a label for its answer."""
+
+    name, reward = "toy-tag", False
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     for task in (Quote, Bare):
@@ -207,6 +213,21 @@ def test_an_export_is_scored_by_its_rows_alone(built, tmp_path):
         score = compute_score(row["data_source"], f"\\boxed{{{right}}}", truth, extra_info=row["extra_info"])
         assert score == {"score": 1.25, "answer": 1.0, "format": 1.0, "acc": 1.0}
         assert compute_score(row["data_source"], right, truth)["score"] == 0
+
+
+def test_a_downstream_task_is_exported_to_be_evaluated_and_never_to_be_trained_on(tmp_path):
+    for task in (Bare, Tag):
+        if task.name not in registry().tasks:
+            register(task)
+    build(["toy-bare:easy", "toy-tag:easy"], synthetic_source(10), tmp_path / "built", test_fraction=0.3)
+    kept: Any = [{"splits": ["test"]}, {"tasks": ["toy-bare"]}]
+    for number, options in enumerate(kept):
+        export("verl", tmp_path / "built", tmp_path / str(number), **options)
+    refused: Any = [{}, {"splits": ["train"]}, {"splits": ["train"], "tasks": ["toy-tag"]}]
+    for options in refused:
+        with pytest.raises(UsageError, match="toy-tag is a downstream task and never a reward"):
+            export("verl", tmp_path / "built", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_verl_may_load_the_file_by_its_path_and_no_torch_with_it(exported):

@@ -40,7 +40,8 @@ def test_pictures_of_shards_in_the_order_they_lie(tmp_path):
     globbed = WebDataset.open(f"{tmp_path}/shards/*.tar")
     assert ids(spelt) == ids(globbed) == wanted
     assert spelt.fingerprint() == globbed.fingerprint()
-    assert (spelt.name, spelt.license) == ("webdataset:{00..02}.tar", "MIT")
+    assert (spelt.name, spelt.published_options, spelt.license) == ("webdataset:{00..02}.tar", "", "MIT")
+    assert WebDataset.open(f"{tmp_path}/shards/*.tar", pickles="ignore").published_options == "?pickles=ignore"
     image = load(spelt, spelt.index("image")[wanted.index("02/000003")]).image
     assert image.tobytes() == Image.open(io.BytesIO(noise(203))).tobytes()
     assert list(spelt.index("image").neighbours(7)) == [5, 6, 7, 8, 9]

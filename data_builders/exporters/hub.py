@@ -5,15 +5,16 @@ huggingface_hub's: what an interrupted one had brought over is not sent again.
 """
 
 import contextlib
-import re
+import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_builders.card import CARD, datasets_lines, example, published_card
-from data_builders.exporters.previews import markdown, previews
-from data_builders.manifest import MANIFEST, Manifest
+from data_builders.exporters.previews import markdown, preview_path, previews
+from data_builders.manifest import MANIFEST, Manifest, read_manifest
 from data_builders.reader import BuiltSamples, sha256
 from data_builders.shards import Sidecar
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.hf_api import RepoFile
 
-# What a push of another build may have left: nobody else gives files such names.
-_OURS = re.compile(r"[^/]+/(train|test)-[0-9]{5,}-of-[0-9]{5,}\.tar|preview/[^/]+-[^/]+\.jpg")
+# Bytes: that of a build of some hundred thousand shards. Whoever may write there may have put a larger one there.
+_LARGEST_MANIFEST = 2**28
 # The Hub takes long, and gives up at last, over commits of very many files.
 _FILES_A_COMMIT = 1000
 _WAIT = 30  # seconds, for the first answer
@@ -45,7 +46,7 @@ class Published:
     uploaded: dict[str, int]
     """Bytes by path in the repository."""
     deleted: list[str]
-    """Shards and previews of an earlier, other build."""
+    """What the manifest there names of an earlier build, and this one does not have."""
     unchanged: int
     """Files that the repository holds already."""
     load: str
@@ -91,8 +92,10 @@ def push(
     """Publish a finished build as the dataset `repo` on the Hub, which is made where there is none.
 
     Up to a thousand changed shards come in one commit with the card and the manifest, so that readers see all of it or
-    nothing; of more, card and manifest come in the last. Shards of another build that are there and not in this one are
-    deleted in that commit too. Whatever else lies in the repository stays.
+    nothing; of more, card and manifest come in the last. What the manifest there names (shards, their sidecars and
+    previews) and this build does not have is deleted in that commit too, if it is a manifest of this version of ssl4rl.
+    Whatever else lies in the repository stays. So do the shards of a push that was interrupted before its manifest came
+    and then given up for another build: the card's lines would load them too, so delete them by hand.
 
     Args:
         repo: "user/name", or "organization/name".
@@ -116,9 +119,10 @@ def push(
         if not dry_run:
             api.whoami()  # before hours of hashing, not after them
         remote = _remote(api, repo, revision)
+        earlier = _earlier(api, repo, revision, remote)
     if private and remote.exists and not remote.private:
         raise UsageError(f"{repo} exists and is public: make it private in its settings, or push to a new name")
-    changes = _changes(samples, remote, repo, url, revision, progress)
+    changes = _changes(samples, remote, earlier, repo, url, revision, progress)
     if not dry_run and (changes.additions or changes.deleted):
         with _hub_errors(repo, api.endpoint):
             _make(api, repo, revision, remote, private=private)
@@ -162,8 +166,27 @@ def _remote(api: "HfApi", repo: str, revision: str) -> _Remote:
     return _Remote(True, bool(info.private), True, {entry.path: entry for entry in tree if isinstance(entry, RepoFile)})
 
 
+def _earlier(api: "HfApi", repo: str, revision: str, remote: _Remote) -> list[Sidecar]:
+    """The shards that the manifest there names; none where it is missing, too large, or not one of ours."""
+    there = remote.files.get(MANIFEST)
+    if there is None or there.size > _LARGEST_MANIFEST:
+        return []
+    with tempfile.TemporaryDirectory(prefix="ssl4rl-push-") as folder:
+        api.hf_hub_download(repo, MANIFEST, repo_type="dataset", revision=revision, local_dir=folder)
+        try:
+            return read_manifest(Path(folder)).shards
+        except Ssl4rlError:
+            return []
+
+
 def _changes(
-    samples: BuiltSamples, remote: _Remote, repo: str, url: str, revision: str, progress: Report | None
+    samples: BuiltSamples,
+    remote: _Remote,
+    earlier: list[Sidecar],
+    repo: str,
+    url: str,
+    revision: str,
+    progress: Report | None,
 ) -> _Changes:
     shards = {f"{shard.config}/{shard.shard}.tar": shard for shard in samples.manifest.shards if shard.samples}
     missing = {path: shard for path, shard in shards.items() if not remote.holds(path, shard.sha256)}
@@ -171,8 +194,22 @@ def _changes(
     beside = _beside(samples, repo, url, revision)
     additions += _small_additions(beside, remote)
     ours = shards.keys() | beside.keys()
-    deleted = sorted(path for path in remote.files if _OURS.fullmatch(path) and path not in ours)
+    gone = (shard for shard in earlier if shard != shards.get(f"{shard.config}/{shard.shard}.tar"))
+    left = {preview_path(shard.config) for shard in earlier} | {
+        path for shard in gone for path in _files(shard, remote)
+    }
+    deleted = sorted((left & remote.files.keys()) - ours)
     return _Changes(additions, deleted, len(ours) - len(additions))
+
+
+def _files(shard: Sidecar, remote: _Remote) -> Iterator[str]:
+    """A shard's tar, and its sidecar if that is there as we write it: a push brings none, and others may."""
+    path = f"{shard.config}/{shard.shard}"
+    if shard.samples:
+        yield f"{path}.tar"
+    text = shard.text().encode()
+    if remote.holds(f"{path}.json", hashlib.sha256(text).hexdigest(), text):
+        yield f"{path}.json"
 
 
 def _shard_additions(

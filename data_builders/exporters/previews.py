@@ -25,7 +25,12 @@ class Preview:
     @property
     def path(self) -> str:
         """Where the picture stands beside the card."""
-        return f"preview/{self.config}.jpg"
+        return preview_path(self.config)
+
+
+def preview_path(config: str) -> str:
+    """Where a config's picture stands beside the card."""
+    return f"preview/{config}.jpg"
 
 
 def previews(samples: BuiltSamples) -> list[Preview]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from data_builders.exporters.parquet_files import ParquetFiles
 from data_builders.selection import SPLITS
+from ssl4rl_core.configs import check_rewards
 from ssl4rl_core.exporters import Advance, ExportedFile, Exporter, ExportOptions, StoredSamples
 from ssl4rl_core.integrations.verl import GroundTruth
 from ssl4rl_core.plugins import registry
@@ -43,8 +44,13 @@ class Verl(Exporter[VerlOptions]):
     options_type = VerlOptions
 
     def export(self, samples: StoredSamples, out: Path, options: VerlOptions, advance: Advance) -> list[ExportedFile]:
-        """Write the tables; UsageError for an unknown format, and raises as reading the samples does."""
+        """Write the tables; raises as reading the samples does.
+
+        Raises:
+            UsageError: there is no such format, or there are train samples of a downstream task, never a reward.
+        """
         registry().format(options.format)
+        check_rewards(config for config in samples.configs if samples.size(config, "train"))
         files: list[ExportedFile] = []
         for split in SPLITS:
             with ParquetFiles(out, split, _schema()) as table:

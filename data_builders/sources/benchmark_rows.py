@@ -17,7 +17,7 @@ from data_builders.sources.decoding import decode
 from data_builders.sources.files import files_named
 from data_builders.sources.hf import Hf, HfFiles, HfOptions
 from data_builders.sources.index import Place
-from data_builders.sources.options import SourceOptions
+from data_builders.sources.options import LocalFile, SourceOptions
 from data_builders.sources.parquet import Parquet
 from data_builders.sources.pictures import read_place
 from data_builders.sources.tsv import Tsv, tsv_texts
@@ -32,7 +32,7 @@ Texts = Mapping[str, Any]
 
 class BenchmarkOptions(SourceOptions):
     column: str = Field(default="image", description="the column of the pictures")
-    images: str = Field(default="", description="the folder of the pictures of SEED-Bench's JSON")
+    images: LocalFile = Field(default="", exclude=True, description="the folder of the pictures of SEED-Bench's JSON")
     config: str = Field(default="", description="the Hub dataset's configuration, where it has several")
     split: str = Field(default="", description="the Hub dataset's splits: dev, or dev+test")
     revision: str = Field(default="", description="a commit, branch or tag of the Hub")
@@ -128,7 +128,7 @@ def _seed_bench(file: Path, options: BenchmarkOptions) -> Rows:
 
     The form is that of https://github.com/AILab-CVC/SEED-Bench: `data_id` is the name of a picture's file.
     """
-    folder = Path(options.images).expanduser() if options.images else file.parent / "SEED-Bench-image"
+    folder = Path(options.images) if options.images else file.parent / "SEED-Bench-image"
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder} of the pictures of {file.name}: write images=DIR")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from data_builders.sources.benchmark_rows import BenchmarkOptions, Pictures, Texts, read_rows
-from data_builders.sources.files import escaped
+from data_builders.sources.files import escaped, expanded
 from data_builders.sources.flat_index import FlatIndex
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.errors import UsageError
@@ -50,11 +50,11 @@ class Benchmark(Source):
         chosen = BenchmarkOptions.read(cls.scheme, options)
         rows = read_rows(cls.scheme, where, chosen, cls.example)
         # A dataset of the Hub keeps its whole name, a file or folder of this machine its last part.
-        on_hub = where.startswith("hf:") and not Path(where.removeprefix("hf:")).expanduser().is_dir()
+        on_hub = where.startswith("hf:") and not Path(expanded(where.removeprefix("hf:"))).is_dir()
         name = where if on_hub else Path(where).name
         questions = _questions(f"{cls.scheme}:{where}", rows.texts, in_turns=cls.in_turns)
         return cls(
-            f"{cls.scheme}:{escaped(name)}{chosen.model_copy(update={'images': ''}).choice()}",
+            f"{cls.scheme}:{escaped(name)}{chosen.choice()}",
             questions,
             rows.pictures,
             circular=cls.usually_circular if chosen.circular is None else chosen.circular,

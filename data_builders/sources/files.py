@@ -20,6 +20,11 @@ def escaped(name: str) -> str:
     return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
 
 
+def expanded(path: str) -> str:
+    """A path with the home folder for `~`, which stays where there is no such user."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises RuntimeError for ~nobody
+
+
 def files_named(scheme: str, where: str, example: str) -> list[Path]:
     """The files that a pattern names, sorted, none twice: `{00..99}`, `{train,val}` and `*` stand for several.
 
@@ -29,7 +34,7 @@ def files_named(scheme: str, where: str, example: str) -> list[Path]:
     if address := _SCHEME.match(where):
         raise UsageError(f"{scheme} sources read files on this machine, not {address.group()} addresses: {where}")
     try:
-        patterns = list(braceexpand(str(Path(where).expanduser()))) if where else []
+        patterns = list(braceexpand(str(Path(expanded(where))))) if where else []
     except ValueError as error:
         raise UsageError(f"{scheme}:{where}: {error}") from error
     found: set[Path] = set()

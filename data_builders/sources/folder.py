@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import Field, field_validator
 
 from data_builders.sources.decoding import EXTENSIONS
-from data_builders.sources.files import escaped
+from data_builders.sources.files import escaped, expanded
 from data_builders.sources.index import Found, Place, open_index
 from data_builders.sources.options import SourceOptions
 from data_builders.sources.pictures import IndexedPictures, read_or_none
@@ -48,7 +48,7 @@ class Folder(IndexedPictures):
     @classmethod
     def open(cls, where: str, **options: str) -> Self:
         chosen = FolderOptions.read(cls.scheme, options)
-        given = Path(where).expanduser()
+        given = Path(expanded(where))
         root = given.resolve()
         if not where or not root.exists():
             raise UsageError(f"no folder {where!r}: write folder:DIR with a folder that holds pictures")

@@ -30,14 +30,16 @@ class GraphSource(HasGraph):
 
     kinds = ("node", "edge")
 
-    def __init__(self, graph: Graph, name: str, license: str = "") -> None:
+    def __init__(self, graph: Graph, name: str, license: str = "", published_options: str = "") -> None:
         if not len(graph):
             raise UsageError(f"{name}: the graph is empty: it has no nodes")
         self.graph, self.name, self.license = graph, name, license
+        self.published_options = published_options
 
     def __getstate__(self) -> dict[str, object]:
         """Without what is made when it is asked for: a worker makes its own."""
-        return {"graph": self.graph, "name": self.name, "license": self.license}
+        kept = ("graph", "name", "license", "published_options")
+        return {name: getattr(self, name) for name in kept}
 
     def index(self, kind: str) -> FlatIndex:
         self.check_kind(kind)

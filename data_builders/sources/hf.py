@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydantic import Field, field_validator
 
-from data_builders.sources.files import escaped, state_of
+from data_builders.sources.files import escaped, expanded, state_of
 from data_builders.sources.index import Found, Place, open_index
 from data_builders.sources.pictures import read_or_none
 from data_builders.sources.tables import (
@@ -87,7 +87,7 @@ class HfFiles(NamedTuple):
             UsageError: there is no such dataset or split, or several of which none is named.
             Ssl4rlError: it cannot be read.
         """
-        name, folder = published(where, options), Path(where).expanduser()
+        name, folder = published(where, options), Path(expanded(where))
         source = folder if folder.is_dir() else where
         loaded = _loaded(source, options)
         sides = options.named_splits(list(loaded), where)
@@ -187,7 +187,7 @@ def published(where: str, options: HfOptions) -> str:
     Raises:
         UsageError: it cannot be a dataset's name.
     """
-    folder = Path(where).expanduser()
+    folder = Path(expanded(where))
     if not where or "://" in where or folder.is_file():
         raise UsageError(f"hf:{where} is no dataset: write {Hf.example}, or a folder of this machine")
     return f"hf:{escaped(folder.resolve().name) if folder.is_dir() else where}{options.choice()}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field
 
+from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
-from data_builders.sources.options import SourceOptions
+from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import MissingExtra, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Strings
 
@@ -23,7 +24,7 @@ class NetworkXOptions(SourceOptions):
     """What follows the `?`."""
 
     text: str = Field(default="", description="the node attribute that is its text; else all that are strings")
-    texts: str = Field(default="", description="file of node texts by name, JSON or TSV, instead")
+    texts: LocalFile = Field(default="", description="file of node texts by name, JSON or TSV, instead")
     relation: str = Field(default="", description="the edge attribute that names its relation")
     directed: bool = Field(default=False, description="whether an edge list is directed")
 
@@ -44,11 +45,12 @@ class NetworkX(GraphSource):
     @classmethod
     def open(cls, where: str, **options: str) -> Self:
         chosen = NetworkXOptions.read(cls.scheme, options)
-        path = Path(where)
+        path = Path(expanded(where))
         graph = _read(path, chosen.directed) if path.suffix else _by_name(where)
         texts = read_texts(chosen.texts) if chosen.texts else None
         spec = f"{cls.scheme}:{path.name}"
-        return cls(from_networkx(graph, spec, chosen.text, chosen.relation, texts), spec, chosen.license)
+        arrays = from_networkx(graph, spec, chosen.text, chosen.relation, texts)
+        return cls(arrays, spec, chosen.license, chosen.choice())
 
 
 def from_networkx(

@@ -1,22 +1,30 @@
 """The options of a source, `?name=value&...` in its spec: validated, with every error in one line."""
 
 from collections.abc import Mapping
-from typing import Self
+from pathlib import Path
+from typing import Annotated, Self
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
+from data_builders.sources.files import expanded
 from ssl4rl_core.configs import suggestion
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.pydantic_errors import first_problem
 
+LocalFile = Annotated[str, AfterValidator(expanded), PlainSerializer(lambda path: Path(path).name)]
+"""A file of this machine, published by its name alone; empty for none."""
+
 
 class SourceOptions(BaseModel):
-    """What every source takes; a source with more options subclasses it."""
+    """What every source takes; a source with more options subclasses it.
+
+    Options that say where things lie, and not which, are declared with `exclude=True`: they are not published.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    license: str = Field(default="", description="SPDX identifier of the pictures' licence")
+    license: str = Field(default="", exclude=True, description="SPDX identifier of the pictures' licence")
 
     @classmethod
     def read(cls, scheme: str, options: Mapping[str, str]) -> Self:
@@ -35,6 +43,6 @@ class SourceOptions(BaseModel):
 
     def choice(self) -> str:
         """The options that choose among what there is, as a spec has them; empty where all are as usual."""
-        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"license"})
+        chosen = self.model_dump(mode="json", exclude_defaults=True)
         words = {name: value if isinstance(value, str) else str(value).lower() for name, value in chosen.items()}
         return f"?{urlencode(words, safe=',./')}" if words else ""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from data_builders.sources.decoding import decode
 from data_builders.sources.index import DiskIndex, Place
-from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import ImageItem
 from ssl4rl_core.sources import Entry, Source
 from ssl4rl_core.tasks import Skip, SourceChanged
@@ -22,8 +21,7 @@ class IndexedPictures(Source):
         self._root, self._index = root, index
 
     def index(self, kind: str) -> DiskIndex:
-        if kind not in self.kinds:
-            raise UsageError(f"{self.name} has no items of kind {kind!r}, only {', '.join(self.kinds)}")
+        self.check_kind(kind)
         return self._index
 
     def load(self, kind: str, entry: Entry, *, max_side: int | None = None) -> ImageItem:

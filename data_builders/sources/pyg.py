@@ -14,16 +14,17 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data_builders.atomic import write_whole
 from data_builders.sources.class_names import CLASSES
+from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import cache_folder
-from data_builders.sources.options import SourceOptions
+from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
 from ssl4rl_core.graph_store import Attributes, Bags, Graph, Labels, Numbers, Strings, Texts
 from ssl4rl_core.graphs import clean
@@ -35,11 +36,15 @@ _SPARSE = 0.2
 class PyGOptions(SourceOptions):
     """What follows the `?`."""
 
-    root: Path | None = Field(default=None, description="where the raw files lie, in any folder below")
-    download: bool = Field(default=False, description="let torch-geometric fetch the raw files that are missing")
-    texts: str = Field(default="", description="file of node texts by number, JSON or TSV")
-    vocabulary: str = Field(default="", description="file of the words of bag-of-words features, one a line")
-    classes: str = Field(default="", description="file of the names of the node classes, one a line")
+    root: Annotated[Path, BeforeValidator(expanded)] | None = Field(
+        default=None, exclude=True, description="where the raw files lie, in any folder below"
+    )
+    download: bool = Field(
+        default=False, exclude=True, description="let torch-geometric fetch the raw files that are missing"
+    )
+    texts: LocalFile = Field(default="", description="file of node texts by number, JSON or TSV")
+    vocabulary: LocalFile = Field(default="", description="file of the words of bag-of-words features, one a line")
+    classes: LocalFile = Field(default="", description="file of the names of the node classes, one a line")
     graph: int | None = Field(default=None, ge=0, description="which graph of a dataset of several, from 0")
 
 
@@ -72,7 +77,7 @@ class PyG(GraphSource):
             write_whole(cached, packed.getvalue())
         with np.load(cached, allow_pickle=False) as arrays:
             graph = _graph(dict(arrays), chosen, CLASSES.get(where.casefold(), ()))
-        return cls(graph, f"pyg:{where}", chosen.license)
+        return cls(graph, f"pyg:{where}", chosen.license, chosen.choice())
 
 
 def _key(title: str, argument: str, options: PyGOptions) -> str:

@@ -6,8 +6,9 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
+from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
-from data_builders.sources.options import SourceOptions
+from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.graph_store import Graph, Strings
 
@@ -18,7 +19,7 @@ _TEXTS = "entity2wikidata.json"
 class TriplesOptions(SourceOptions):
     """What follows the `?`."""
 
-    texts: str = Field(default="", description="file of entities' texts, in the folder or anywhere: JSON or TSV")
+    texts: LocalFile = Field(default="", description="file of entities' texts, in the folder or anywhere: JSON or TSV")
 
 
 class Triples(GraphSource):
@@ -37,7 +38,7 @@ class Triples(GraphSource):
     @classmethod
     def open(cls, where: str, **options: str) -> Self:
         chosen = TriplesOptions.read(cls.scheme, options)
-        folder = Path(where)
+        folder = Path(expanded(where))
         found = {folder / f"{name}.txt": mark for name, mark in _FILES.items() if (folder / f"{name}.txt").is_file()}
         if not found:
             raise UsageError(f"triples:{where}: no train.txt, valid.txt or test.txt (head TAB relation TAB tail) there")
@@ -59,7 +60,7 @@ class Triples(GraphSource):
             relations=list(relations),
             split=np.array(marks) if folder / "train.txt" in found else None,
         )
-        return cls(graph, f"triples:{folder.name or folder.resolve().name}", chosen.license)
+        return cls(graph, f"triples:{folder.name or folder.resolve().name}", chosen.license, chosen.choice())
 
 
 def _read(path: Path):

@@ -61,7 +61,9 @@ class WebDataset(IndexedPictures):
         )
         if not len(index):
             raise UsageError(f"no pictures in {where}: looked for members ending in {' '.join(EXTENSIONS)}")
-        return cls(name, root, index, chosen.license)
+        source = cls(name, root, index, chosen.license)
+        source.published_options = chosen.choice()
+        return source
 
 
 def _pictures(root: Path, shard: Path, number: int, options: WebDatasetOptions) -> Iterator[Found]:

@@ -54,8 +54,7 @@ def build(
         str,
         typer.Option(
             metavar="HOST:PORT",
-            envvar="RAY_ADDRESS",
-            help="The Ray cluster; without one, Ray is started on this machine and ended again.",
+            help="The Ray cluster, or else RAY_ADDRESS; without one, Ray is started on this machine and ended again.",
         ),
     ] = "",
     seed: Annotated[int, _option("seed")] = _USUAL.seed,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_builders.reader import BuiltSamples
 from data_builders.selection import Selection
+from ssl4rl_core.configs import check_rewards
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.questions import question
@@ -55,7 +56,8 @@ def load(
         text, so that tokenizers of language models take it too.
 
     Raises:
-        UsageError: there is no such build, config or format, or there are no samples.
+        UsageError: there is no such build, config or format, there are no samples, or it is the train split of a
+            downstream task, which is never a reward.
         Ssl4rlError: later, when a row is read: its shard was changed.
     """
     import numpy as np
@@ -63,6 +65,8 @@ def load(
     from datasets import Dataset
 
     samples = Selection(BuiltSamples(directory), [config] if config else (), (split,))
+    if split == "train":
+        check_rewards(config for config in samples.configs if samples.size(config, split))
     rows = _Rows(samples, split, registry().format(format))
     # What a row is made from, and by name alone, in no memory, what it is made into.
     names = dict.fromkeys(_COLUMNS, pyarrow.nulls(len(samples)))

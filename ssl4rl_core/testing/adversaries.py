@@ -236,7 +236,7 @@ def try_adversaries(
         for earned, adversary in zip(scores, adversaries, strict=True):
             completion = adversary.complete(blind)
             earned.append((short if len(completion) < 10_000 else long)(completion, record.answer))
-    config = f"{records[0].task}-{records[0].level}"
+    config = records[0].config
     chances = [record.chance for record in records]
     chance = sum(chances) / len(chances)
     return [

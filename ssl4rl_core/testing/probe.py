@@ -97,7 +97,7 @@ def probe_rows(records: Sequence[Record], rows: Sequence[Mapping[str, float]]) -
     """Probe samples of one config by their records and their features; raises as `probe` does."""
     if len({record.group for record in records}) < FOLDS:
         raise UsageError(f"a probe needs samples of {FOLDS} or more unrelated items: give it a larger source")
-    configs = sorted({f"{record.task}-{record.level}" for record in records})
+    configs = sorted({record.config for record in records})
     if len(configs) > 1:
         raise UsageError(f"a probe takes samples of one config at a time, got {', '.join(configs)}")
     targets = [_few(target) for target in _targets(records)]

@@ -27,10 +27,7 @@ def draw_samples(
     """
     groups: dict[tuple[str, Split], list[TaskConfig]] = {}
     for config in configs:
-        if config.task.kind not in source.kinds:
-            raise UsageError(
-                f"{source.name} holds no item of kind {config.task.kind}, which task {config.task.name} asks about"
-            )
+        source.check_serves(config.task)
         groups.setdefault((config.task.kind, "train" if config.task.reward else "test"), []).append(config)
     for (kind, split), group in groups.items():
         yield from _Drawing(source, kind, split, seed, max_side).samples(group, count)

@@ -54,8 +54,7 @@ class Subject:
         self.generated = source is None
         """Whether the data is the kit's own."""
         self.source = source or generated_source(task.domain)
-        if task.kind not in self.source.kinds:
-            raise UsageError(f"{self.source.name} holds no item of kind {task.kind}, which task {task.name} asks about")
+        self.source.check_serves(task)
         self.configs = [TaskConfig(task, level, task.levels[level]) for level in levels or task.levels]
         # A task that is no reward asks about held-out items alone.
         self.split: Split = "train" if task.reward else "test"
