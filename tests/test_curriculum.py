@@ -233,6 +233,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder):
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.usefixtures("toy_tasks")
+def test_a_run_resumed_in_the_middle_of_a_batch_learns_from_that_batch_once(lm, pictures, tmp_path):
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+    from tests.training_toys import recipe
+
+    # Two groups a batch, four steps from it: it ends after step 4, and after a resume from step 6 at steps 10 and 14.
+    saved = ("grpo.num_iterations=4", "grpo.save_strategy=steps", "grpo.save_steps=1", "curriculum.kind=goldilocks")
+    for steps, resume in ((6, False), (9, True), (11, True)):
+        length = (f"grpo.max_steps={steps}", "evaluate={stages: [start], limit: 1}")
+        made = recipe(lm, pictures, tmp_path / "run", *saved, *length, tasks="[toy-word:easy]")
+        train(made, resume=resume, display=Display(shown=False))
+    learnt = [
+        json.loads((tmp_path / f"run/checkpoints/checkpoint-{step}/curriculum.json").read_text())["groups"]
+        for step in range(1, 12)
+    ]
+    of_batches = [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert [sum(groups.values()) for groups in learnt] == [2 * batches for batches in of_batches]
+
+
 def test_resuming_nothing_is_refused_before_a_model_is_loaded(folder):
     process = ssl4rl(folder, "nothing", "--resume", "--set", "model=no-such-model")
     assert process.wait() == 2

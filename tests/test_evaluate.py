@@ -11,12 +11,13 @@ from data_builders.live import LiveSamples
 from data_builders.reader import BuiltSamples
 from ssl4rl_core.answers import Angle
 from ssl4rl_core.cli import run as cli
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.formats import AnswerOnly
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.testing.memory import synthetic_picture
-from ssl4rl_core.training.evaluate import Evaluator, Scored, chosen, summary
+from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, summary
 from ssl4rl_core.training.intervals import interval, wilson
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.score import score, score_rows
@@ -91,6 +92,13 @@ def test_questions_about_one_item_do_not_count_as_independent():
 def test_partial_scores_are_bootstrapped():
     low, high = interval([0.4, 0.5, 0.6] * 30, [str(n) for n in range(90)])
     assert 0.47 < low < 0.5 < high < 0.53
+
+
+def test_a_split_without_samples_says_which_way_the_test_fraction_goes():
+    with pytest.raises(UsageError, match="no test samples of turn-easy: take a larger test fraction"):
+        check_any(Records([], []), "turn-easy", "test")
+    with pytest.raises(UsageError, match="no train samples of turn-easy: take a smaller test fraction"):
+        check_any(Records([], []), "turn-easy", "train")
 
 
 def test_all_right_is_not_certain():
@@ -195,6 +203,14 @@ def test_a_line_with_its_record_needs_no_data(scored):
     inline = record("c", degrees=0).model_dump()
     scores = scored({"completion": "<answer>360</answer>", "record": inline})
     assert [line.scored.verdict.score for line in scores.lines] == [1.0]
+
+
+def test_a_line_may_name_the_task_beside_its_config_and_have_any_id(scored):
+    line = {"completion": "<answer>90</answer>", "config": "turn-easy", "task": "turn", "item": "a.jpg", "id": 1.5}
+    [row] = score_rows(scored(line, samples=held()))
+    assert (row["config"], row["id"], row["score"]) == ("turn-easy", 1.5, 1.0)
+    [problem] = scored({**line, "task": "tu"}, samples=held()).problems
+    assert problem.reason == "config turn-easy is not of task tu"
 
 
 def test_half_a_character_in_a_completion_is_written_as_json_has_it(tmp_path):

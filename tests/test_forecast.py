@@ -41,8 +41,8 @@ output: {folder / "run"}
     return parse_recipe(text, "r.yaml", changes)
 
 
-def values(made: Recipe, **options: int) -> dict[str, str]:
-    return {figure.name: figure.value for figure in forecast(made, **options).figures}
+def values(made: Recipe, processes: int = 1) -> dict[str, str]:
+    return {figure.name: figure.value for figure in forecast(made, processes=processes).figures}
 
 
 def test_the_paper_s_setting_stands_in_the_paper_s_recipe():
@@ -100,12 +100,38 @@ def test_memory_is_of_all_weights_and_less_with_an_adapter_or_without_a_referenc
         ("grpo.num_generation=3", "did you mean 'num_generations'"),
         ("format=thinkanswer", "think_answer"),
         ("data={source: 'embedded:faces'}", "name at least one"),
+        ("grpo.seed=1", "set 'seed' at the top"),
+        ("grpo.optim=nosuch", "nosuch is not a valid OptimizerNames"),
+        ("curriculum={kind: schedule, phases: [{until: 0.5, tasks: nosuch}]}", "nosuch is none of the recipe's"),
+        ("peft={target_modules: [nosuch]}", "peft: Target modules .*nosuch.* not found"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(folder, change, message):
     with pytest.raises(UsageError, match=message) as raised:
         forecast(recipe(folder, change))
     assert "\n" not in str(raised.value)
+
+
+def test_held_out_samples_that_are_not_there_are_missed_where_they_would_be_asked(folder):
+    changes = "data={source: 'embedded:faces', test_fraction: 0}", "tasks=['rotation:easy?min_side=25']"
+    with pytest.raises(UsageError, match="no test samples of rotation-easy-min-side-25: take a larger test fraction"):
+        forecast(recipe(folder, *changes))
+    assert forecast(recipe(folder, *changes, "evaluate.stages=[]")).missing == []
+
+
+def test_a_folder_with_parts_of_a_run_is_missed_as_training_would(folder, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "recipe.yaml").write_text("{}")
+    made = recipe(folder, f"output={tmp_path / 'out'}")
+    [missing] = forecast(made).missing
+    assert missing.startswith("the output folder (--set output): ") and "--resume or --overwrite" in missing
+    assert forecast(made, overwrite=True).missing == []
+    [missing] = forecast(made, resume=True).missing
+    assert "was begun with another recipe" in missing
+    (tmp_path / "r.yaml").write_text(made.to_yaml())
+    for more in (["--dry-run"], []):
+        assert cli(["train", str(tmp_path / "r.yaml"), "--resume", "--overwrite", *more]) == 2
+        assert "say one of both" in capsys.readouterr().err
 
 
 def test_an_unknown_task_of_a_source_is_refused_and_more_processes_divide_what_one_does_not(folder):

@@ -3,7 +3,7 @@
 import pytest
 
 from ssl4rl_core.errors import UsageError
-from ssl4rl_core.training.recipe import Recipe, load_recipe, parse_recipe
+from ssl4rl_core.training.recipe import FormatStart, Recipe, load_recipe, parse_recipe
 
 GOOD = """\
 model: Qwen/Qwen2.5-VL-3B-Instruct
@@ -81,6 +81,38 @@ def test_changes_are_read_as_yaml_and_errors_name_them():
         parse_recipe(GOOD, changes=["grpo"])
 
 
+def test_a_mistake_in_a_change_is_not_looked_for_in_the_file():
+    for change, says in [
+        (
+            "tasks=[rotation, {task: jigsaw, wieght: 2}]",
+            "--set tasks, tasks.1.wieght: there is no such key; did you mean",
+        ),
+        ("data={biuld: a}", "--set data, data.biuld: there is no such key; did you mean 'build'"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            parse_recipe(GOOD, changes=[change])
+        assert str(caught.value).startswith(says)
+
+
+def test_an_alias_within_itself_is_one_line():
+    with pytest.raises(UsageError, match=r"^mine\.yaml: an alias .* stands within what it names"):
+        parse_recipe("model: m\ndata: &a [*a]\noutput: o\n", "mine.yaml")
+
+
+def test_a_build_is_asked_as_it_is_wherever_it_is_named():
+    mixed = GOOD.replace("build: builds/photos", "source: folder:photos")
+    of_its_own = "tasks=[rotation, {task: jigsaw, data: {build: builds/tiles}}]"
+    for text, changes, says in [
+        (GOOD, ["evaluate.variants=2"], "--set evaluate.variants: the build builds/photos has fixed"),
+        (mixed, [of_its_own, "evaluate.balance=true"], "--set evaluate.balance: the build builds/tiles has fixed"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            parse_recipe(text, changes=changes)
+        assert str(caught.value).startswith(says)
+    elsewhere = "tasks=[{task: rotation, data: {source: 'folder:photos'}}]"
+    assert parse_recipe(GOOD, changes=[elsewhere, "evaluate.variants=2"]).evaluate.variants == 2
+
+
 def test_settings_of_trl_are_checked_by_trl_and_named(tmp_path):
     from ssl4rl_core.training.settings import grpo_config
 
@@ -93,6 +125,7 @@ def test_settings_of_trl_are_checked_by_trl_and_named(tmp_path):
         ("  beta: much", "mine.yaml, line 9, grpo.beta: .*'much'"),
         ("  num_generations: 1", "mine.yaml, line 7, grpo: .*at least 2 generations"),
         ("  seed: 3", "mine.yaml, line 9, grpo.seed: set 'seed' at the top"),
+        ("  eval_on_start: true", "mine.yaml, line 9, grpo.eval_on_start: set 'evaluate'"),
         ("  generation_batch_size: 12", "mine.yaml, line 9, grpo.generation_batch_size: "),
     ]:
         with pytest.raises(UsageError, match=says):
@@ -116,5 +149,8 @@ def test_recipes_that_ship_are_valid(request):
     assert recipes
     for path in recipes:
         recipe: Recipe = load_recipe(path, ["grpo.bf16=false"])
+        # The default is for models that have learned something; these begin with random weights.
+        if recipe.format_start is not None:
+            assert recipe.format_start.learning_rate == 1e-3 > 10 * FormatStart().learning_rate
         grpo_config(recipe)
         lora_config(recipe)

@@ -163,6 +163,11 @@ def test_several_runs_are_shown_each_and_in_their_mean(tmp_path):
     assert all(f"seed-{seed} " in text for seed in range(3))
 
 
+def test_a_folder_named_twice_is_one_run(run, tmp_path):
+    (finding,) = report([run, run / ".." / run.name], tmp_path / "page.html")
+    assert "90 % (95 % interval 81 % to 95 %)" in finding.sentences[0]
+
+
 def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
     runs = read_runs([write_run(tmp_path / seed / "run") for seed in ("a", "b")])
     assert [run.name for run in runs] == ["a/run", "b/run"]

@@ -140,6 +140,7 @@ def test_a_recipe_that_is_no_yaml_is_read_from_the_results(tmp_path):
         (path / "recipe.yaml").write_text("{")
         results = json.loads((path / "results.json").read_text())
         results["config"] = {"curriculum": {"floor": floor}, "skipped": {"too long": 3}}
+        results["config"]["failed"] = {f"status {floor}": 1}
         (path / "results.json").write_text(json.dumps(results))
     found = differences(by_recipe(read_runs(paths)))
     assert [(each.key, each.values) for each in found] == [("curriculum.floor", ["0.1", "0.2"])]

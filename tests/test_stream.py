@@ -93,6 +93,31 @@ def test_a_config_of_which_nothing_can_be_had_says_why():
         Stream(Counted({"a": 2}), {"a": 1.0}, split="test")
 
 
+def test_a_task_that_fits_no_item_is_given_up_after_a_thousand():
+    samples = Counted({"a": 3000}, broken=frozenset(range(3000)))
+    stream = Stream(samples, {"a": 1.0})
+    with pytest.raises(UsageError, match=r"none of the 1,000 that were tried of the 3,000 .* of a .*: broken; give .*"):
+        stream.sample(Reference("a", 7))
+    assert len(samples.asked) == 1000
+
+
+def test_the_reason_that_is_given_is_the_most_common():
+    def check(sample: Sample) -> None:
+        raise Skip("too wide" if sample.record.item == "4" else "too long")
+
+    stream = Stream(Counted({"a": 5}), {"a": 1.0}, check=check)
+    with pytest.raises(UsageError, match=r"too long \(most of them\).*max_prompt_tokens"):
+        stream.sample(Reference("a", 0))
+
+
+@pytest.mark.parametrize("size", [40_000, 100_001])
+def test_a_long_stretch_that_does_not_fit_is_left_behind(size):
+    samples = Counted({"a": size}, broken=frozenset(range(100, size // 2)))
+    index = int(Stream(samples, {"a": 1.0}).sample(Reference("a", 100)).record.item)
+    assert not 100 <= index < size // 2
+    assert len(samples.asked) <= 501
+
+
 def test_a_sample_can_be_refused():
     def check(sample: Sample) -> None:
         if int(sample.record.item) < 3:

@@ -1,5 +1,6 @@
 """Training end to end, with models of a few thousand weights: what a run leaves, and what it refuses."""
 
+import importlib.util
 import json
 import os
 from collections import Counter
@@ -149,6 +150,30 @@ def test_a_build_is_trained_on_evaluated_and_scored(lm, pictures, tmp_path, caps
 def test_prompts_over_the_limit_are_passed_over(lm, pictures, tmp_path):
     with pytest.raises(UsageError, match="prompt longer than max_prompt_tokens"):
         train(recipe(lm, pictures, tmp_path / "run", "max_prompt_tokens=3", tasks="[toy-word:easy]"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["data.test_fraction=0"], "no test samples of toy-word-easy: take a larger test fraction"),
+        (["evaluate.downstream=[toy-shade:easy]"], "toy-shade asks about pictures, and the model sees none"),
+        (["peft={target_modules: [nosuch]}"], "peft: Target modules .*nosuch.* not found"),
+    ],
+)
+def test_what_fails_at_the_end_is_found_at_the_start(lm, pictures, tmp_path, changes, says):
+    with pytest.raises(UsageError, match=says):
+        train(recipe(lm, pictures, tmp_path / "run", *changes, "evaluate.stages=[end]", tasks="[toy-word:easy]"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash_attn is installed")
+def test_a_package_that_a_model_wants_is_named(lm, pictures, tmp_path):
+    made = recipe(lm, pictures, tmp_path / "run", tasks="[toy-word:easy]")
+    settings = made.model.model_copy(update={"attn_implementation": "flash_attention_2"})
+    with pytest.raises(UsageError, match=f"cannot load the model in folder {lm}: .*FlashAttention2") as caught:
+        train(made.model_copy(update={"model": settings}))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_takes_one_picture_is_told_of_the_composite_layout(vlm, pictures, monkeypatch, tmp_path):

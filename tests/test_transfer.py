@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,10 @@ from ssl4rl_core.training.linear_probe import labelled_pictures, probe, vision_f
 from ssl4rl_core.training.multiple_choice import ask, open_questions
 from ssl4rl_core.training.progress import Display
 from ssl4rl_core.training.recipe import ModelSettings
+from ssl4rl_core.training.recipe_groups import by_recipe
 from ssl4rl_core.training.rewards import Judge
-from ssl4rl_core.training.transfer import Asking, transfer
+from ssl4rl_core.training.run_folder import read_run, read_runs
+from ssl4rl_core.training.transfer import transfer
 
 SILENT = Display(shown=False)
 
@@ -161,8 +164,6 @@ def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(model
     ]
     assert (rows[2]["level"], rows[2]["n"], rows[2]["chance"]) == ("circular", 3, 0.5)
     assert (rows[2]["accuracy"], rows[2]["format_rate"]) == (0.0, 0.0)
-    from ssl4rl_core.training.run_folder import read_run
-
     run = read_run(tmp_path, "transfer")
     assert [result.downstream for result in run.results] == [True] * 4
     once = ["--downstream", f"mmbench:{where}?circular=false", "--max-tokens", "4"]
@@ -222,6 +223,58 @@ def test_what_does_not_go_with_downstream_is_refused_in_one_line(options, says, 
     assert shown.startswith("error: ") and says in shown and shown.count("\n") == 1
 
 
+def test_models_are_compared_on_pictures_of_one_size(models, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    trained = shutil.copytree(models[0], tmp_path / "trained")
+    settings = json.loads((trained / "processor_config.json").read_text())
+    settings["image_processor"]["size"] = {"shortest_edge": 784, "longest_edge": 1568}
+    (trained / "processor_config.json").write_text(json.dumps(settings))
+    line = ["eval", "--model", str(trained), "--before", models[0], "--downstream", "faces", "--json"]
+    assert cli(line) == 2
+    said = capsys.readouterr().err
+    assert f"{models[0]} sees pictures of 3" in said and f"{trained} of 784 to 1568 pixels" in said
+    mend = re.findall(r"--\w+-pixels \d+", said)
+    assert mend == ["--min-pixels 784", "--max-pixels 1568"]
+    assert cli([*line, *" ".join(mend).split()]) == 0
+    before, after = json.loads(capsys.readouterr().out)
+    assert before["accuracy"] == after["accuracy"] and after["change"] == 0.0
+
+
+@pytest.mark.parametrize("command", [["eval"], ["transfer"]])
+def test_a_probe_asks_no_questions(command, capsys):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    line = [*command, "--model", "none", "--downstream", "faces"]
+    assert cli([*line, "--format", "think_answer", "--limit", "3", "--max-tokens", "7", "--batch-size", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "a probe asks no questions: leave out --format, --batch-size, --max-tokens, --limit\n" in said
+
+
+def test_the_format_is_looked_up_before_any_model_is_loaded(tmp_path, capsys):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    downstream = ["--downstream", "faces", "--downstream", f"mmbench:{mmbench(tmp_path)}"]
+    assert cli(["transfer", "--model", "none", *downstream, "--format", "nonsense"]) == 2
+    assert "no format 'nonsense'" in capsys.readouterr().err
+
+
+def test_evaluations_of_other_models_are_other_groups(models, tmp_path):
+    asked = ["--source", f"mmbench:{mmbench(tmp_path)}", "--task", "multiple-choice:published", "--max-tokens", "2"]
+    downstream = ["--downstream", f"mmbench:{mmbench(tmp_path)}", "--max-tokens", "2"]
+
+    def out(*line: str) -> Path:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        assert cli([*line, "--out", str(folder / "results.json")]) == 0
+        return folder
+
+    def groups(*folders: Path) -> list[int]:
+        return [len(group.runs) for group in by_recipe(read_runs(list(folders)))]
+
+    first, again, other = (out("eval", "--model", model, *asked) for model in (models[0], models[0], models[1]))
+    assert groups(first, again, other) == [2, 1]
+    assert groups(first, out("eval", "--model", models[0], *asked, "--format", "answer_only")) == [1, 1]
+    assert groups(first, out("eval", "--model", models[0], *asked, "--max-pixels", "3198")) == [1, 1]
+    assert groups(*(out("transfer", "--model", model, *downstream) for model in models)) == [1, 1]
+
+
 def test_a_model_before_training_is_for_downstream_tasks_alone(capsys):
     assert cli(["eval", "--model", "none", "--before", "other", "--data", "built"]) == 2
     assert "--before: this belongs to downstream tasks" in capsys.readouterr().err
@@ -233,20 +286,23 @@ def test_a_model_before_training_is_for_downstream_tasks_alone(capsys):
         ("digts", "no downstream task 'digts': write digits, faces or a source"),
         ("digits?shot=3", "a probe takes shots=N alone"),
         ("faces?shots=100", "100 shots leave nothing to test"),
-        ("embedded:faces", "embedded:faces has image items"),
+        ("embedded:faces", "embedded:faces holds no item of kind question"),
         ("mmbench:nowhere.tsv", "no file nowhere.tsv"),
     ],
 )
 def test_what_is_wrong_is_one_line(models, downstream, says):
     pytest.importorskip("skimage", reason="needs the extra 'embedded'")
     with pytest.raises(UsageError, match=says):
-        transfer([ModelSettings(name=models[0])], [downstream], Asking(max_tokens=2), display=SILENT)
+        transfer([ModelSettings(name=models[0])], [downstream], display=SILENT)
 
 
-def test_a_model_without_eyes_is_refused(tmp_path):
+def test_a_model_without_eyes_is_refused(tmp_path, capsys):
     pytest.importorskip("torch", reason="needs the extra 'train'")
     from ssl4rl_core.testing.tiny import tiny_lm
 
     name = str(tiny_lm(tmp_path / "lm", ["?"], hidden=32, layers=1))
     with pytest.raises(UsageError, match="the model sees no pictures: use a VLM"):
         transfer([ModelSettings(name=name)], ["faces"], display=SILENT)
+    asked = ["--source", f"mmbench:{mmbench(tmp_path)}", "--task", "multiple-choice:published"]
+    assert cli(["eval", "--model", name, *asked, "--max-pixels", "784"]) == 2
+    assert "its processor takes no min_pixels or max_pixels" in capsys.readouterr().err

@@ -42,6 +42,12 @@ Request = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples at once (local model; 16).")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16 or auto (local model; auto).")]
+MinPixels = Annotated[
+    int | None, typer.Option("--min-pixels", min=1, help="Smaller pictures are enlarged to this area (local model).")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", min=1, help="Larger pictures are shrunk to this area (local model).")
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the samples of a source (0).")]
 Variants = Annotated[int | None, typer.Option("--variants", min=1, help="Samples an item of a source (1).")]
 Balance = Annotated[bool | None, typer.Option("--balance", help="Each answer at most once an item of a source.")]
@@ -62,13 +68,13 @@ def evaluate(
     downstream: Downstream = None,
     before: Before = None,
     response_format: Annotated[
-        str, typer.Option("--format", help="How the model is asked to answer.")
-    ] = "think_answer",
+        str | None, typer.Option("--format", help="How the model is asked to answer (think_answer).")
+    ] = None,
     split: Annotated[Split | None, typer.Option("--split", help="Which items to ask about (test).")] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Samples of each config, or questions downstream.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion.")] = 1024,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest completion (1024).")] = None,
     endpoint: Endpoint = None,
     concurrency: Concurrency = None,
     timeout: Timeout = None,
@@ -77,6 +83,8 @@ def evaluate(
     request: Request = None,
     batch_size: BatchSize = None,
     dtype: Dtype = None,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     seed: Seed = None,
     variants: Variants = None,
     balance: Balance = None,
@@ -99,9 +107,8 @@ def evaluate(
     """
     of_source = {"seed": seed, "variants": variants, "balance": balance}
     of_source |= {"test_fraction": test_fraction, "max_side": max_side, "layout": layout}
-    asked = {"response_format": response_format, "split": split or "test", "limit": limit}
     served = {"concurrency": concurrency, "timeout": timeout, "retries": retries}
-    local = {"batch_size": batch_size, "dtype": dtype}
+    of_model = {"dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels}
     of_endpoint = {**served, "prefill": prefill, "request": request or None}
     if downstream:
         of_data = {"data": data, "source": source, "task": tasks or None, "split": split, **of_source}
@@ -117,42 +124,49 @@ def evaluate(
             downstream,
             response_format=response_format,
             limit=limit,
-            batch_size=batch_size or 16,
+            batch_size=batch_size,
             max_tokens=max_tokens,
             dtype=dtype or "auto",
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
             out=out,
             verbose=verbose,
             as_json=as_json,
         )
         return
     _refuse({"before": before}, "this belongs to downstream tasks, and none is given: name one with --downstream NAME")
-    where = _where(data, source, tasks, of_source)
+    where, max_tokens = _where(data, source, tasks, of_source), max_tokens or 1024
+    asked = {"response_format": response_format or "think_answer", "split": split or "test", "limit": limit}
+    settings = {"name": model, **_given(of_model)}
     if endpoint is None:
         _refuse(of_endpoint, "this belongs to an endpoint, and none is given: name one with --endpoint URL")
-        results = _ask_model(model, where, tasks, {**asked, "max_tokens": max_tokens, "verbose": verbose}, local)
-        failed: dict[str, int] = {}
+        asked_here = {**asked, "batch_size": batch_size or 16, "max_tokens": max_tokens, "verbose": verbose}
+        results, failed = _ask_model(settings, where, tasks, asked_here), None
     else:
+        local = {"batch_size": batch_size, **of_model}
         _refuse(local, "this belongs to a local model, and --endpoint asks a served one: leave it out")
         fields = {**_given(served), "max_tokens": max_tokens, "request": _fields(request or ())}
         results, failed = _ask_endpoint(model, endpoint, where, tasks, {**asked, "prefill": prefill or ""}, fields)
     if out is not None:
-        write_results(out, results, {"failed": failed} if failed else {})
+        config = {"model": settings, "data": where.model_dump(mode="json", exclude_none=True), "tasks": tasks or None}
+        config |= {"format": asked["response_format"], "split": asked["split"], "limit": limit}
+        config |= {"max_tokens": max_tokens, "failed": failed or None}
+        write_results(out, results, config)
     show_results(results, as_json=as_json)
 
 
 def _ask_model(
-    model: str,
+    model: Mapping[str, Any],
     where: "DataSettings",
     tasks: Sequence[str] | None,
     asked: Mapping[str, Any],
-    local: Mapping[str, Any],
 ) -> "list[Result]":
     from ssl4rl_core.training.recipe import ModelSettings, TaskSettings, checked
     from ssl4rl_core.training.standalone import evaluate_model
 
-    settings = checked(ModelSettings, name=model, dtype=local["dtype"] or "auto")
+    settings = checked(ModelSettings, **{"dtype": "auto", **model})
     named = [checked(TaskSettings, task=task) for task in tasks or ()]
-    return evaluate_model(settings, where, named, batch_size=local["batch_size"] or 16, **asked)
+    return evaluate_model(settings, where, named, **asked)
 
 
 def _ask_endpoint(
@@ -243,10 +257,10 @@ def show_results(results: "Sequence[Result]", *, as_json: bool) -> None:
     show(rows, as_json=False)
 
 
-def write_results(path: Path, results: "Sequence[Result]", config: Mapping[str, object] | None = None) -> None:
-    """Write results as results.json of a run."""
+def write_results(path: Path, results: "Sequence[Result]", config: Mapping[str, object]) -> None:
+    """Write results as results.json of a run, and what was asked, by which a report tells runs apart."""
     from data_builders.atomic import write_named
 
     rows = [result.model_dump(mode="json") for result in results]
-    text = json.dumps({"runs": rows, "config": dict(config or {})}, indent=2, ensure_ascii=False)
+    text = json.dumps({"runs": rows, "config": _given(config)}, indent=2, ensure_ascii=False)
     write_named(path, (text + "\n").encode())

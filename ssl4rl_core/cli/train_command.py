@@ -37,7 +37,7 @@ def train(
     First look: ssl4rl train recipes/paper-qwen2.5-vl-3b.yaml --dry-run --processes 8
     """
     if dry_run:
-        _dry_run(load_recipe(recipe, changes or ()), processes, as_json)
+        _dry_run(load_recipe(recipe, changes or ()), processes, resume, overwrite, as_json)
         return
     from ssl4rl_core.training.grpo import train as run
     from ssl4rl_core.training.run_folder import read_run
@@ -48,12 +48,12 @@ def train(
         typer.echo(f"run: {folder}    report: ssl4rl report {folder}")
 
 
-def _dry_run(recipe: Recipe, processes: int, as_json: bool) -> None:
+def _dry_run(recipe: Recipe, processes: int, resume: bool, overwrite: bool, as_json: bool) -> None:
     from ssl4rl_core.training.forecast import forecast
     from ssl4rl_core.training.progress import quietly
 
     with quietly():
-        figures, missing = forecast(recipe, processes=processes)
+        figures, missing = forecast(recipe, processes=processes, resume=resume, overwrite=overwrite)
     rows = [{"what": name, "value": value, "from": comes_from} for name, value, comes_from in figures]
     if as_json:
         typer.echo(json.dumps({"figures": rows, "missing": missing}, indent=2))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.eval_command import MaxPixels, MinPixels, write_results
 from ssl4rl_core.cli.tables import JsonOption, show
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ def transfer(
         typer.Option("--downstream", help="digits, faces, mmbench:FILE, seedbench:FILE, ...; may be repeated."),
     ],
     response_format: Annotated[
-        str, typer.Option("--format", help="How questions are to be answered; paper_choice is the paper's.")
-    ] = "think_answer",
+        str | None,
+        typer.Option("--format", help="How questions are to be answered (think_answer); paper_choice is the paper's."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Questions of each source.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Questions at once.")] = 16,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion.")] = 1024,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Questions at once (16).")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest completion (1024).")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16, float16 or auto.")] = "auto",
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write the results here.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Let transformers talk.")] = False,
     as_json: JsonOption = False,
@@ -40,19 +44,20 @@ def transfer(
 
     Example: ssl4rl transfer --model runs/demo/format --model runs/demo/model --downstream faces --downstream digits
     """
-    from ssl4rl_core.cli.eval_command import write_results
     from ssl4rl_core.training.recipe import ModelSettings, checked
     from ssl4rl_core.training.transfer import Asking
     from ssl4rl_core.training.transfer import transfer as measure
 
+    of_model = {"dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels}
     results = measure(
-        [checked(ModelSettings, name=model, dtype=dtype) for model in models],
+        [checked(ModelSettings, name=model, **of_model) for model in models],
         downstream,
         Asking(response_format, batch_size, max_tokens, limit),
         verbose=verbose,
     )
     if out is not None:
-        write_results(out, results)
+        asked = {"format": response_format, "limit": limit, "max_tokens": max_tokens}
+        write_results(out, results, {"model": {"name": models, **of_model}, "downstream": downstream, **asked})
     show_transfer(results, as_json=as_json)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ssl4rl_core.configs import check_rewards
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Record, Split
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.data import check_rewards, open_data
+from ssl4rl_core.training.data import open_data
 from ssl4rl_core.training.endpoint import chat_content, with_urls
-from ssl4rl_core.training.evaluate import check_any
 from ssl4rl_core.training.recipe import DataSettings, TaskSettings, checked
-from ssl4rl_core.training.rewards import config_name
+from ssl4rl_core.training.stream import check_any
 
 
 class Asked(NamedTuple):
@@ -23,7 +23,7 @@ class Asked(NamedTuple):
     @property
     def key(self) -> str:
         """Config, item and variant: what names a sample in a build, too."""
-        return f"{config_name(self.record)}/{self.record.item}/{self.record.variant}"
+        return f"{self.record.config}/{self.record.item}/{self.record.variant}"
 
 
 class InTurn:

@@ -32,8 +32,8 @@ from ssl4rl_core.plugins import registry
 from ssl4rl_core.questions import question
 from ssl4rl_core.samples import Record, Split
 from ssl4rl_core.training.endpoint import said
-from ssl4rl_core.training.evaluate import check_any
 from ssl4rl_core.training.rewards import Judge
+from ssl4rl_core.training.stream import check_any
 
 try:
     from lighteval.metrics.metrics import Metrics

@@ -1,10 +1,11 @@
 """Opening what a recipe or a command names as its data: a build's shards, or a source rendered on the fly."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssl4rl_core.configs import check_rewards as check_rewards  # who opens data checks it
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
@@ -79,6 +80,13 @@ def _open(data: DataSettings, tasks: Sequence[TaskSettings], changes: Mapping[st
     return _open_source(data.model_copy(update=changes), tasks)
 
 
+def open_held_out(recipe: Recipe, trained: Mix) -> Mix:
+    """What a recipe evaluates of its own tasks: `trained`, or as many variants of it as `evaluate` says."""
+    asked = {"variants": recipe.evaluate.variants, "balance": recipe.evaluate.balance}
+    changes = {key: value for key, value in asked.items() if value is not None}
+    return open_data(recipe.data, recipe.tasks, **changes) if changes else trained
+
+
 def open_downstream(data: DataSettings, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
     """The samples of tasks that are only evaluated, each from its own source; one sample an item.
 
@@ -98,15 +106,14 @@ def open_downstream(data: DataSettings, tasks: Sequence[DownstreamSettings]) -> 
     return mixes
 
 
-def check_rewards(configs: Iterable[str]) -> None:
-    """See that each config is of a task that may be trained on; UsageError for a downstream task."""
-    for config in configs:
-        # The longest name: one task's may begin with another's.
-        names = [name for name in registry().tasks if config.startswith(f"{name}-")]
-        if names and not registry().task(name := max(names, key=len)).reward:
-            raise UsageError(
-                f"{name} is a downstream task and never a reward: name it under evaluate.downstream instead"
-            )
+def first_samples(mix: Mix, split: Split = "train") -> dict[str, Sample]:
+    """Of each config the first sample that can be had.
+
+    Raises:
+        UsageError: a config has none in the split, or none that can be used.
+    """
+    stream = Stream(mix.samples, mix.weights, split=split)
+    return {config: stream.sample(Reference(config, 0)) for config in mix.weights}
 
 
 def check_prompts(recipe: Recipe, samples: SampleSet) -> None:

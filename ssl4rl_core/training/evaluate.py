@@ -14,7 +14,7 @@ from ssl4rl_core.training.intervals import interval
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.rewards import Judge, config_name
 from ssl4rl_core.training.run_folder import GROUPS, Result, group_of
-from ssl4rl_core.training.stream import shuffled
+from ssl4rl_core.training.stream import check_any, shuffled
 from ssl4rl_core.verification import Verdict, near_miss
 
 if TYPE_CHECKING:
@@ -159,12 +159,6 @@ def evaluate(
     finally:
         model.train(training)
     return results
-
-
-def check_any(samples: SampleSet, config: str, split: Split) -> None:
-    """See that there are samples of a config in a split; UsageError where there are none."""
-    if samples.size(config, split) == 0:
-        raise UsageError(f"there are no {split} samples of {config}: build with a larger test fraction")
 
 
 @dataclass(frozen=True)

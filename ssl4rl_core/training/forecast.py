@@ -3,15 +3,25 @@
 import importlib.util
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
-from ssl4rl_core.training.data import Mix, check_prompts, check_rewards, open_data, open_downstream
-from ssl4rl_core.training.models import need_training
+from ssl4rl_core.training.curriculum import make_curriculum
+from ssl4rl_core.training.data import (
+    Mix,
+    check_prompts,
+    check_rewards,
+    first_samples,
+    open_data,
+    open_downstream,
+    open_held_out,
+)
+from ssl4rl_core.training.grpo import not_both
+from ssl4rl_core.training.models import model_without_weights, need_training
 from ssl4rl_core.training.recipe import Recipe, checked_fields
+from ssl4rl_core.training.run_writer import RunWriter
 from ssl4rl_core.training.stream import batches_of_a_pass
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
@@ -32,25 +42,32 @@ class Forecast(NamedTuple):
     missing: list[str]
 
 
-def forecast(recipe: Recipe, *, processes: int = 1) -> Forecast:
+def forecast(recipe: Recipe, *, processes: int = 1, resume: bool = False, overwrite: bool = False) -> Forecast:
     """Work out a run from its recipe; nothing is trained, written or, but for a model's configuration, downloaded.
 
     Args:
         processes: that would train, one a GPU.
+        resume, overwrite: as `train` would be called.
 
     Raises:
         MissingExtra: the extra 'train' is not installed.
         UsageError: the recipe names what does not exist or cannot be.
     """
+    not_both(resume, overwrite)
     need_training("a forecast of training")
     registry().format(recipe.format)
     batches = _Batches(recipe, processes)
+    _check_settings(recipe, batches)
     if recipe.data.source is not None:
         parse_configs([task.task for task in recipe.tasks], registry())
     missing: list[str] = []
     mix = _opened(recipe, missing)
     parameters = _parameters(recipe, missing)
     missing += _not_here(recipe)
+    try:
+        RunWriter(recipe, resume=resume, overwrite=overwrite)
+    except UsageError as error:
+        missing.append(f"the output folder ({recipe.where('output')}): {error}")
     figures = [
         *_setting(recipe, mix),
         *batches.figures(),
@@ -135,6 +152,14 @@ class _Batches:
         return Figure(name, value, ", ".join(dict.fromkeys(self.recipe.stands("grpo", field) for field in fields)))
 
 
+def _check_settings(recipe: Recipe, batches: _Batches) -> None:
+    """See that TRL takes what the recipe sets, were there as many processes here, and the GPUs that are asked for."""
+    from ssl4rl_core.training.settings import grpo_config
+
+    here = {"per_device_train_batch_size": batches.slice, **dict.fromkeys(_of_a_gpu(recipe), False)}
+    grpo_config(recipe.model_copy(update={"grpo": {**recipe.grpo, **here}}))
+
+
 def _setting(recipe: Recipe, mix: Mix | None) -> Iterator[Figure]:
     yield Figure("model", recipe.model.name, recipe.stands("model"))
     yield Figure("data", str(recipe.data.build or recipe.data.source), recipe.stands("data"))
@@ -163,12 +188,16 @@ def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
     """The data of the recipe, or None, and what keeps them from being opened."""
     try:
         mix = open_data(recipe.data, recipe.tasks)
-        open_downstream(recipe.data, recipe.evaluate.downstream)
+        evaluated = [open_held_out(recipe, mix), *open_downstream(recipe.data, recipe.evaluate.downstream)]
     except Ssl4rlError as error:
         missing.append(f"data ({recipe.where('data')}): {error}")
         return None
     check_rewards(mix.weights)
     check_prompts(recipe, mix.samples)
+    tasks = {config: sample.record.task for config, sample in first_samples(mix).items()}
+    make_curriculum(recipe, mix.weights, tasks)
+    for each in evaluated if recipe.evaluate.stages else ():
+        first_samples(each, "test")
     return mix
 
 
@@ -179,26 +208,15 @@ class _Parameters(NamedTuple):
 
 def _parameters(recipe: Recipe, missing: list[str]) -> _Parameters | None:
     """Counted on a model without memory, from its configuration alone."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    from ssl4rl_core.training.settings import lora_config, with_adapter
 
-    from ssl4rl_core.training.settings import lora_config
-
-    lora = lora_config(recipe)
+    lora_config(recipe)  # what is wrong with it is wrong without the model, too
     try:
-        config = AutoConfig.from_pretrained(recipe.model.name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError):
-        missing.append(f"model ({recipe.where('model')}): {recipe.model.name} is not here and cannot be reached")
+        model = model_without_weights(recipe.model)
+    except UsageError as error:
+        missing.append(f"model ({recipe.where('model')}): {error}")
         return None
-    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    with torch.device("meta"):
-        model: Any = (AutoModelForImageTextToText if sees else AutoModelForCausalLM).from_config(config)
-        if lora is not None:
-            from peft import get_peft_model
-
-            model = get_peft_model(model, lora)
-    weights = list(model.parameters())
+    weights = list(with_adapter(model, recipe).parameters())
     return _Parameters(
         sum(each.numel() for each in weights), sum(each.numel() for each in weights if each.requires_grad)
     )
@@ -232,11 +250,15 @@ def _gib(size: float) -> str:
 
 
 def _not_here(recipe: Recipe) -> Iterator[str]:
-    import torch
-
     if recipe.grpo.get("use_vllm") and importlib.util.find_spec("vllm") is None:
         yield f"vllm ({recipe.where('grpo', 'use_vllm')}): pip install vllm"
-    if recipe.grpo.get("bf16") and not torch.cuda.is_available():
-        yield f"a GPU ({recipe.where('grpo', 'bf16')}): there is none here"
-    if (Path(recipe.output) / "results.json").exists():
-        yield f"a free output folder ({recipe.where('output')}): {recipe.output} holds a run; --resume or --overwrite"
+    if wanting := _of_a_gpu(recipe):
+        yield f"a GPU ({recipe.where('grpo', wanting[0])}): there is none here"
+
+
+def _of_a_gpu(recipe: Recipe) -> list[str]:
+    """The fields of the recipe that only a GPU can do, and there is none here."""
+    import torch
+
+    of_gpus = () if torch.cuda.is_available() else ("bf16", "fp16", "tf32")
+    return [field for field in of_gpus if recipe.grpo.get(field)]

@@ -13,10 +13,18 @@ from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.curriculum import Curriculum, make_curriculum
-from ssl4rl_core.training.data import Mix, check_prompts, check_rewards, open_data, open_downstream
+from ssl4rl_core.training.data import (
+    Mix,
+    check_prompts,
+    check_rewards,
+    first_samples,
+    open_data,
+    open_downstream,
+    open_held_out,
+)
 from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
 from ssl4rl_core.training.format_start import start_on_format
-from ssl4rl_core.training.models import Loaded, load_model, need_training
+from ssl4rl_core.training.models import Loaded, load_model, model_without_weights, need_training
 from ssl4rl_core.training.progress import Display, quietly
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.recipe import Recipe, Stage
@@ -50,8 +58,10 @@ def train(
 
     Raises:
         MissingExtra: the extra 'train' is not installed.
-        UsageError: the recipe names what does not exist or cannot be; nothing has been trained then.
+        UsageError: the recipe names what does not exist or cannot be, or `resume` and `overwrite` are both set; nothing
+            has been trained then.
     """
+    not_both(resume, overwrite)
     need_training("training")
     # TRL counts its users over the network; a run on somebody's private pictures is not ours to announce.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -65,6 +75,12 @@ def train(
         writer.begin()
         run.go()
         return writer.path
+
+
+def not_both(resume: bool, overwrite: bool) -> None:
+    """Raise UsageError where a run is to be gone on with and to be replaced."""
+    if resume and overwrite:
+        raise UsageError("--resume goes on with the run that is there, --overwrite replaces it: say one of both")
 
 
 @dataclass
@@ -82,14 +98,16 @@ class _Run:
 
     @cached_property
     def held_out(self) -> Mix:
-        asked = self.recipe.evaluate
-        changes = {"variants": asked.variants, "balance": asked.balance}
-        changes = {key: value for key, value in changes.items() if value is not None}
-        return open_data(self.recipe.data, self.recipe.tasks, **changes) if changes else self.mix
+        return open_held_out(self.recipe, self.mix)
 
     @cached_property
     def downstream(self) -> list[Mix]:
         return open_downstream(self.recipe.data, self.recipe.evaluate.downstream)
+
+    @cached_property
+    def first(self) -> dict[str, Sample]:
+        """A training sample of each config."""
+        return first_samples(self.mix)
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -127,18 +145,24 @@ class _Run:
 
     def check(self) -> None:
         """Find what is wrong with the recipe before anything is written: settings, data, then the model."""
-        from ssl4rl_core.training.settings import lora_config
+        from ssl4rl_core.training.settings import lora_config, with_adapter
 
         registry().format(self.recipe.format)
         _ = self.config
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
         check_prompts(self.recipe, self.mix.samples)
-        stream = self.stream(self.recipe.seed, checked=False)
-        self.curriculum(stream)
-        _ = self.held_out, self.downstream
+        self.curriculum()
+        asked, evaluated = [*self.first.values()], [self.held_out, *self.downstream]
+        if self.recipe.evaluate.stages:
+            asked += [sample for mix in evaluated for sample in first_samples(mix, "test").values()]
+        if self.recipe.peft is not None:
+            with_adapter(model_without_weights(self.recipe.model), self.recipe)
+        for sample in asked:
+            check_prompt(self.loaded, self.prompter, self.recipe.model.name, sample)
+        stream = self.stream(self.recipe.seed)
         for config in self.mix.weights:
-            check_prompt(self.loaded, self.prompter, self.recipe.model.name, stream.sample(Reference(config, 0)))
+            stream.sample(Reference(config, 0))  # one that is not too long
 
     def go(self) -> None:
         """All stages, in order."""
@@ -152,19 +176,19 @@ class _Run:
             self.evaluate("format", self.loaded.model)
         self.evaluate("end", self.learn())
 
-    def stream(self, seed: int, *, checked: bool = True) -> Stream:
-        """The stream of training samples; `checked` passes over prompts that are too long."""
+    def stream(self, seed: int) -> Stream:
+        """The stream of training samples, which passes over prompts that are too long."""
         limit = self.recipe.max_prompt_tokens
 
         def check(sample: Sample) -> None:
             if limit is not None and self.prompter.tokens(self.prompter.conversation(sample)) > limit:
                 raise Skip("prompt longer than max_prompt_tokens")
 
-        return Stream(self.mix.samples, self.mix.weights, seed=seed, check=check if checked and limit else None)
+        return Stream(self.mix.samples, self.mix.weights, seed=seed, check=check if limit else None)
 
-    def curriculum(self, stream: Stream) -> Curriculum:
+    def curriculum(self) -> Curriculum:
         """The curriculum at its beginning."""
-        tasks = {config: stream.sample(Reference(config, 0)).record.task for config in self.mix.weights}
+        tasks = {config: sample.record.task for config, sample in self.first.items()}
         return make_curriculum(self.recipe, self.mix.weights, tasks)
 
     def evaluate(self, stage: Stage, model: Any) -> None:
@@ -201,16 +225,11 @@ class _Run:
         """The supervised start, with an adapter of its own where the recipe trains one; the result is saved whole."""
         from accelerate import PartialState
 
-        from ssl4rl_core.training.settings import lora_config
+        from ssl4rl_core.training.settings import with_adapter
 
         settings = self.recipe.format_start
         assert settings is not None
-        model: Any = self.loaded.model
-        lora = lora_config(self.recipe)
-        if lora is not None:
-            from peft import get_peft_model
-
-            model = get_peft_model(model, lora)
+        model = with_adapter(self.loaded.model, self.recipe)
         with self.display.phase("format start", settings.steps) as advance:
             start_on_format(
                 model,
@@ -223,7 +242,7 @@ class _Run:
                 checkpointing=self.config.gradient_checkpointing,
                 each=lambda step, loss: advance(step, f"loss {loss:.3f}"),
             )
-        if lora is not None:
+        if self.recipe.peft is not None:
             model = model.merge_and_unload()
         self.loaded = self.loaded._replace(model=model)
         if self.writer.active:
@@ -240,7 +259,6 @@ class _Run:
         from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
 
         stream = self.stream(self.recipe.seed)
-        checkpoint = last_checkpoint(Path(self.config.output_dir)) if self.resume else None
         trainer = StreamedTrainer(
             model=self.loaded.model,
             args=self.config,
@@ -248,11 +266,15 @@ class _Run:
             reward_funcs=reward_functions(self.judge, self.prompter.decode),
             peft_config=lora_config(self.recipe),
             stream=stream,
-            curriculum=self.curriculum(stream),
+            curriculum=self.curriculum(),
             prompter=self.prompter,
         )
         trainer.remove_callback(PrinterCallback)
-        chance = self._chance(stream)
+        checkpoint = None
+        if self.resume:
+            checkpoint, step = last_checkpoint(Path(self.config.output_dir), trainer.steps())
+            self.writer.go_on_after(step)
+        chance = self._chance()
         with self.display.phase("GRPO", trainer.steps()) as advance:
             trainer.add_callback(StepLog(self._logger(chance, advance)))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -275,13 +297,10 @@ class _Run:
 
         return each
 
-    def _chance(self, stream: Stream) -> float:
+    def _chance(self) -> float:
         """What a blind guesser would earn of the answer reward, over the mix."""
         total = sum(self.mix.weights.values())
-        return sum(
-            weight / total * stream.sample(Reference(config, 0)).record.chance
-            for config, weight in self.mix.weights.items()
-        )
+        return sum(weight / total * self.first[config].record.chance for config, weight in self.mix.weights.items())
 
 
 def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) -> None:

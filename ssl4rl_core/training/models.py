@@ -39,37 +39,68 @@ def load_model(settings: ModelSettings) -> Loaded:
     need_training(f"model {settings.name}")
     try:
         loaded = _load(settings)
-    except (OSError, ValueError, KeyError) as error:
+    except _UNLOADABLE as error:
         raise _cannot_load(settings.name, error) from error
     _set_pixels(loaded.processor, settings)
     return loaded
 
 
-def _load(settings: ModelSettings) -> Loaded:
+def model_without_weights(settings: ModelSettings) -> Any:
+    """The model on the device `meta`: what it is made of, by its configuration alone; raises as `load_model` does."""
+    need_training(f"model {settings.name}")
+    import torch
+
+    try:
+        kind = _kind(settings)
+        with torch.device("meta"):
+            return kind.model_class.from_config(kind.config, **kind.attention)
+    except _UNLOADABLE as error:
+        raise _cannot_load(settings.name, error) from error
+
+
+_UNLOADABLE = OSError, ValueError, KeyError, ImportError
+"""What transformers raises for a model that is not there, is of no kind it knows, or wants a package."""
+
+
+class _Kind(NamedTuple):
+    """What a model is, before its weights: where they are, and the classes that read them."""
+
+    base: str
+    config: Any
+    model_class: Any
+    processor_class: Any
+    attention: dict[str, Any]
+
+
+def _kind(settings: ModelSettings) -> _Kind:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    name = settings.name
-    adapter = (Path(name) / "adapter_config.json").is_file()
-    base = _base_of(name) if adapter else name
+    base = _base_of(settings.name) if _is_adapter(settings.name) else settings.name
     config = AutoConfig.from_pretrained(base, trust_remote_code=False)
-    sees_pictures = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    model_class = AutoModelForImageTextToText if sees_pictures else AutoModelForCausalLM
-    options: dict[str, Any] = {"dtype": settings.dtype}
-    if settings.attn_implementation:
-        options["attn_implementation"] = settings.attn_implementation
-    model = model_class.from_pretrained(base, trust_remote_code=False, **options)
-    if adapter:
+    attention = {"attn_implementation": settings.attn_implementation} if settings.attn_implementation else {}
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return _Kind(base, config, AutoModelForImageTextToText, AutoProcessor, attention)
+    return _Kind(base, config, AutoModelForCausalLM, AutoTokenizer, attention)
+
+
+def _load(settings: ModelSettings) -> Loaded:
+    name, kind = settings.name, _kind(settings)
+    options = {"dtype": settings.dtype, **kind.attention}
+    model = kind.model_class.from_pretrained(kind.base, trust_remote_code=False, **options)
+    if _is_adapter(name):
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
-    processor = (AutoProcessor if sees_pictures else AutoTokenizer).from_pretrained(
-        name, padding_side="left", trust_remote_code=False
-    )
+    processor = kind.processor_class.from_pretrained(name, padding_side="left", trust_remote_code=False)
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Loaded(model.to(_device()).eval(), processor)
+
+
+def _is_adapter(name: str) -> bool:
+    return (Path(name) / "adapter_config.json").is_file()
 
 
 def _base_of(adapter: str) -> str:
@@ -107,6 +138,8 @@ def _cannot_load(name: str, error: Exception) -> Ssl4rlError:
     reason = one_line(error)
     if Path(name).is_dir():
         return UsageError(f"cannot load the model in folder {name}: {reason}")
+    if isinstance(error, ImportError):
+        return UsageError(f"cannot load model {name}: {reason}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return UsageError(f"there is no model folder {name}")
     if isinstance(error, OSError):

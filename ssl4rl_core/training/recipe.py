@@ -151,7 +151,7 @@ class FormatStart(Settings):
 
     steps: int = Field(default=80, ge=1)
     batch: int = Field(default=32, ge=1, description="samples a step")
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-5, gt=0, description="of AdamW; 1e-3 for tiny random models")
 
 
 class DownstreamSettings(Settings):
@@ -227,8 +227,6 @@ class Recipe(Settings):
             raise ValueError("tasks: name at least one where data is a source")
         if self.rewards.answer == self.rewards.format == 0:
             raise ValueError("rewards: one of the weights must be above 0")
-        if self.data.build is not None and (self.evaluate.variants, self.evaluate.balance) != (None, None):
-            raise ValueError("evaluate: a build has fixed variants and balance already; leave them out")
         if self.data.source is None and any(each.source is None for each in self.evaluate.downstream):
             raise ValueError("evaluate.downstream: name the source of each task where data is a build")
         return self
@@ -239,6 +237,11 @@ class Recipe(Settings):
             if task.prompt is not None and (task.data or self.data).build is not None:
                 message = "a build has fixed its questions already; leave the prompt out, or render from a source"
                 raise PydanticCustomError("of_a_key", message, {"key": ("tasks", number, "prompt")})
+        builds = [each.build for each in [task.data or self.data for task in self.tasks] or [self.data] if each.build]
+        given = [key for key in ("variants", "balance") if getattr(self.evaluate, key) is not None]
+        if builds and given:
+            message = "the build {build} has fixed variants and balance already; leave this out"
+            raise PydanticCustomError("of_a_key", message, {"key": ("evaluate", given[0]), "build": builds[0]})
         return self
 
     def where(self, *key: str | int) -> str:
@@ -306,7 +309,7 @@ def _change(fields: dict[str, Any], places: Places, change: str) -> None:
         raise UsageError(f"--set {change}: write KEY=VALUE, for example grpo.max_steps=20")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"--set {dotted}: {text!r} is not a YAML value") from error
     block = fields
     for key in keys[:-1]:

@@ -32,8 +32,8 @@ def by_recipe(runs: Sequence[Run]) -> list[RecipeGroup]:
     """The runs in groups of one recipe, in the order of their first run.
 
     Two runs are of one recipe when they differ in seed and output alone. A value that holds the run's seed as a number
-    (`models/tiny-0`, `models/tiny-1`) is the same where it is the same but for that. Runs without a recipe are one
-    group.
+    (`models/tiny-0`, `models/tiny-1`) is the same where it is the same but for that. Of a model that was only
+    evaluated, what was asked stands for the recipe.
     """
     found: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:

@@ -40,7 +40,7 @@ class Judge:
 
 def config_name(record: Record) -> str:
     """The config a record belongs to: "rotation-easy"."""
-    return f"{record.task}-{record.level}"
+    return record.config
 
 
 def reward_functions(judge: Judge, decode: Callable[[Sequence[int]], str]) -> list[Reward]:
@@ -72,4 +72,4 @@ def _log(
     """Each value under its config, so that TRL's mean over them is exact."""
     if log_metric is not None:
         for record, value in zip(records, values, strict=True):
-            log_metric(f"rewards/{name}/{config_name(record)}", value)
+            log_metric(f"rewards/{name}/{record.config}", value)

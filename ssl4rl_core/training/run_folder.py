@@ -116,12 +116,13 @@ class Run:
         return [(float(step), float(value)) for step, value in values if _is_number(value)]
 
     def settings(self) -> dict[str, Any]:
-        """The recipe's values; those in results.json where recipe.yaml is missing or no mapping."""
+        """The recipe's values; those in results.json, less its counts, where recipe.yaml is missing or no mapping."""
         try:
             values = yaml.safe_load(self.recipe)
         except yaml.YAMLError:
             values = None
-        return _mapping(values) or {name: value for name, value in self.config.items() if name != "skipped"}
+        counts = ("skipped", "failed")
+        return _mapping(values) or {name: value for name, value in self.config.items() if name not in counts}
 
     def result(self, config: str, stage: str) -> Result | None:
         """The newest result of a config at a stage."""
@@ -130,12 +131,13 @@ class Run:
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """The runs in these folders, each under a name of its own.
+    """The runs in these folders, each once and under a name of its own.
 
     Raises:
         UsageError: a folder holds no run.
         Ssl4rlError: a run's results are not what a run leaves.
     """
+    paths = list({path.resolve(): path for path in paths}.values())
     names = [path.resolve().name for path in paths]
     return [
         read_run(path, name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}")

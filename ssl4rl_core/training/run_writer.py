@@ -59,9 +59,17 @@ class RunWriter:
         return [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
 
     def begin(self) -> None:
-        """Make the folder, without the run that was there; a resumed run keeps it."""
-        if self._resumed or not self.active:
+        """Make the folder, without the run that was there; a resumed run keeps it, and may have another length."""
+        if not self.active:
             return
+        if not self._resumed:
+            self._clear()
+            self._write("environment.json", _json(environment()))
+        self._write("recipe.yaml", self.recipe.to_yaml())
+        if self.results:
+            self.write_results()
+
+    def _clear(self) -> None:
         for name in self._present():
             where = self.path / name
             if where.is_dir():
@@ -69,8 +77,15 @@ class RunWriter:
             else:
                 where.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._write("recipe.yaml", self.recipe.to_yaml())
-        self._write("environment.json", _json(environment()))
+
+    def go_on_after(self, step: int) -> None:
+        """Of a resumed run, keep the metrics up to the step of the checkpoint that training goes on from.
+
+        Later steps are made anew, or not at all; and a line that a kill cut short would spoil the next.
+        """
+        if self.active and (self.path / "metrics.jsonl").is_file():
+            lines = read_run(self.path, self.path.name).metrics
+            self._write("metrics.jsonl", _json_lines([line for line in lines if line["step"] <= step]))
 
     def _take_up(self) -> None:
         recipe = self.path / "recipe.yaml"

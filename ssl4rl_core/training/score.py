@@ -2,7 +2,7 @@
 
 A line of the file is a JSON object with `completion`, the text, and with what names its sample: either `record`, the
 sample's whole record as KEY.json of a build holds it, or `config` (or `task` and `level`), `item`, and `variant` (0
-where it is left out). `id`, where given, is handed on. Several completions to one sample are scored each.
+where it is left out). `id`, any JSON, is handed on. Several completions to one sample are scored each.
 """
 
 import json
@@ -27,7 +27,7 @@ class Line(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     completion: str
-    id: str | int | None = None
+    id: Any = None
     config: str = ""
     task: str = ""
     level: str = ""
@@ -39,8 +39,10 @@ class Line(BaseModel):
     def _names_a_sample(self) -> "Line":
         if self.record is None and not (self.item and (self.config or (self.task and self.level))):
             raise ValueError("name the sample: config and item (and variant), or the whole record")
-        if self.config and self.task and self.config != f"{self.task}-{self.level}":
-            raise ValueError(f"config {self.config} is not task {self.task} at level {self.level}")
+        named = f"{self.task}-{self.level}"
+        if self.config and self.task and self.config != named and (self.level or not self.config.startswith(named)):
+            at = f" at level {self.level}" if self.level else ""
+            raise ValueError(f"config {self.config} is not of task {self.task}{at}")
         return self
 
     @property
@@ -67,7 +69,7 @@ class LineScore(NamedTuple):
     """A line that was."""
 
     line: int
-    id: str | int | None
+    id: Any
     scored: Scored
 
 

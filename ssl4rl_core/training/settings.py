@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from trl.trainer.grpo_config import GRPOConfig
 
 from ssl4rl_core.errors import UsageError, one_line
@@ -17,6 +17,9 @@ ELSEWHERE = {
     "model_init_kwargs": "set 'model' instead",
     "eval_strategy": "set 'evaluate' instead",
     "do_eval": "set 'evaluate' instead",
+    "eval_on_start": "set 'evaluate' instead",
+    "eval_steps": "set 'evaluate' instead",
+    "load_best_model_at_end": "the model kept is that of the last step; those before it are in checkpoints/",
     "resume_from_checkpoint": "say --resume instead",
     "shuffle_dataset": "the stream is in random order already",
     "ignore_data_skip": "the stream goes on by itself after a resume",
@@ -69,4 +72,19 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
     except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(f"{recipe.where('peft')}: {one_line(error)}") from error
+
+
+def with_adapter(model: Any, recipe: Recipe) -> Any:
+    """The model with a fresh adapter in it, or as it is where the recipe has no `peft`.
+
+    Raises:
+        UsageError: the adapter does not fit the model, as where no module is called what `target_modules` names.
+    """
+    lora = lora_config(recipe)
+    if lora is None:
+        return model
+    try:
+        return get_peft_model(model, lora)
+    except (ValueError, TypeError, KeyError, ImportError) as error:
         raise UsageError(f"{recipe.where('peft')}: {one_line(error)}") from error

@@ -16,6 +16,9 @@ from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Sample, SampleSet, Split
 from ssl4rl_core.tasks import Skip
 
+TRIES = 1000
+"""How many samples of a config are tried for one that can be used: 10,000,000 pictures that fit no task take hours."""
+
 
 class Reference(NamedTuple):
     """A sample by number."""
@@ -50,9 +53,8 @@ class Stream:
         self._samples, self._seed, self._check = samples, seed, check
         self._split: Split = split
         self._sizes = {config: samples.size(config, split) for config in weights}
-        for config, size in self._sizes.items():
-            if size == 0:
-                raise UsageError(f"there are no {split} samples of {config}")
+        for config in weights:
+            check_any(samples, config, split)
         self._weights = dict(weights)
         self.skipped: Counter[str] = Counter()
         """Samples passed over so far, by reason."""
@@ -64,9 +66,10 @@ class Stream:
     def references(self, batch: int, slots: int, weights: Mapping[str, float] | None = None) -> list[Reference]:
         """What stands in the slots of a batch, one reference a group.
 
-        Configs are drawn by systematic sampling, so that each gets its share of every batch. A config's own samples
-        come in a random order without repeats as long as it is alone; in a mix none comes twice within as many draws
-        as it has samples.
+        Configs are drawn by systematic sampling, so that each gets its share of every batch. A config that is alone has
+        all its samples drawn, in a random order, before any comes twice. In a mix each walks the same kind of order at
+        the slots that fall to it, so that some come twice in a pass and others not at all: one pass sees 75 % of the
+        samples of two configs of one size, 70 % of three, 64 % of twelve.
 
         Args:
             weights: of the configs in this batch, as a curriculum has them; default: the stream's own.
@@ -86,24 +89,44 @@ class Stream:
         return Reference(config, shuffled(position, size, _number(self._seed, config, epoch)))
 
     def sample(self, reference: Reference) -> Sample:
-        """The sample, or where it cannot be had the next one of its config that can.
+        """The sample, or where it cannot be had another of its config that can: one of the next hundred, or, because
+        what does not fit often lies together, one from all over.
 
         Raises:
-            UsageError: there is none.
+            UsageError: none of as many as `TRIES` can be used.
         """
         size = self._sizes[reference.config]
-        reason = ""
-        for step in range(size):
+        tried = min(size, TRIES)
+        stride = size // TRIES | 1
+        reasons: Counter[str] = Counter()
+        for step in range(tried):
+            index = (reference.index + step * (stride if step >= 100 else 1)) % size
             try:
-                sample = self._samples.sample(reference.config, self._split, (reference.index + step) % size)
+                sample = self._samples.sample(reference.config, self._split, index)
                 if self._check is not None:
                     self._check(sample)
             except Skip as skip:
-                reason = str(skip)
-                self.skipped[reason] += 1
+                reasons[str(skip)] += 1
             else:
+                self.skipped += reasons
                 return sample
-        raise UsageError(f"none of the {size} {self._split} samples of {reference.config} can be used: {reason}")
+        [(reason, _)] = reasons.most_common(1)
+        some = "" if tried == size else f"{tried:,} that were tried of the "
+        raise UsageError(
+            f"none of the {some}{size:,} {self._split} samples of {reference.config} can be used: {reason}"
+            f"{' (most of them)' if len(reasons) > 1 else ''}; give the task other params (NAME?param=value) or other "
+            f"data{'' if self._check is None else ', or raise max_prompt_tokens'}"
+        )
+
+
+def check_any(samples: SampleSet, config: str, split: Split) -> None:
+    """See that there are samples of a config in a split; UsageError where there are none."""
+    if samples.size(config, split) == 0:
+        other = "larger" if split == "test" else "smaller"
+        raise UsageError(
+            f"there are no {split} samples of {config}: take a {other} test fraction, or more items (a build is to be "
+            "made anew with it)"
+        )
 
 
 def batches_of_a_pass(samples: int, slots: int, passes: int, accumulated: int) -> int:

@@ -60,7 +60,7 @@ class StreamedTrainer(GRPOTrainer):
     ) -> None:
         self._stream, self._curriculum, self._prompter = stream, curriculum, prompter
         self._references: list[Reference] = []
-        self._state_before_batch = curriculum.state()
+        self._batch, self._state_before_batch = -1, curriculum.state()
         self._group = args.num_generations or 1
         self._slots = (args.generation_batch_size or 0) // self._group
         self._reward_weights = torch.tensor(args.reward_weights or [1.0])
@@ -105,7 +105,7 @@ class StreamedTrainer(GRPOTrainer):
 
     def _rows(self, batch: int, slots: list[int]) -> list[dict[str, Any]]:
         done = batch * self._passes_per_batch / self.args.gradient_accumulation_steps
-        self._state_before_batch = self._curriculum.state()
+        self._batch, self._state_before_batch = batch, self._curriculum.state()
         shares = self._curriculum.shares(done / max(self.state.max_steps, 1))
         self._references = self._stream.references(batch, self._slots, shares)
         for config, share in shares.items():
@@ -140,10 +140,12 @@ class StreamedTrainer(GRPOTrainer):
         """With the curriculum, which is written first: a checkpoint is whole when transformers has written its last.
 
         A batch that training stands in the middle of is generated again after a resume, from what was known before it.
+        By number, because batches end elsewhere after such a resume: the one begun anew has all its passes once more.
         """
         if self.is_world_process_zero():
             passes = self.state.global_step * self.args.gradient_accumulation_steps
-            state = self._state_before_batch if passes % self._passes_per_batch else self._curriculum.state()
+            again = passes // self._passes_per_batch == self._batch
+            state = self._state_before_batch if again else self._curriculum.state()
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / CURRICULUM, json.dumps(state).encode())
@@ -166,11 +168,16 @@ def rows(
     return [shared[slot] for slot in slots]
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder: a run killed while it saved one goes on from the one before."""
+def last_checkpoint(folder: Path, most: int) -> tuple[Path | None, int]:
+    """The newest whole checkpoint in a folder, and its step, at most `most`; None and 0 where there is none.
+
+    A run killed while it saved one goes on from the one before, and so does a run that is to be shorter than it was.
+    """
     numbered = [path for path in folder.glob("checkpoint-*") if path.name.partition("-")[2].isdecimal()]
     whole = [path for path in numbered if (path / CURRICULUM).is_file() and _is_json(path / "trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    steps = {int(path.name.partition("-")[2]): path for path in whole}
+    step = max((step for step in steps if step <= most), default=0)
+    return steps.get(step), step
 
 
 def _is_json(path: Path) -> bool:

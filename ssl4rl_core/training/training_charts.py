@@ -59,7 +59,7 @@ HEALTH = (
     Quantity("entropy", "Entropy", "Of the next token, nats."),
     Quantity("seconds", "Time of a step", "Seconds."),
     Quantity("stream_seconds", "Time for samples", "Seconds of a step in which they are read or rendered."),
-    Quantity("reward_seconds", "Time for rewards", "Seconds of a step in which completions are judged."),
+    Quantity("reward_seconds", "Time for rewards", "Seconds of a step: judging, and waiting for other processes."),
 )
 
 

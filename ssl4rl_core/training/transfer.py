@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from pydantic import Field
 
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.evaluate import Evaluator
 from ssl4rl_core.training.intervals import Z, interval, wilson
@@ -50,13 +51,19 @@ class Transfer(Result):
 
 @dataclass(frozen=True)
 class Asking:
-    """How questions are asked; a probe asks none."""
+    """How questions are asked; a probe asks none. What is None was not given.
 
-    response_format: str = "think_answer"
-    batch_size: int = 16
-    max_tokens: int = 1024
+    Attributes:
+        response_format: by default think_answer.
+        batch_size: questions at once, by default 16.
+        max_tokens: longest completion, by default 1024.
+        limit: questions of each source, a fixed choice among all; by default all.
+    """
+
+    response_format: str | None = None
+    batch_size: int | None = None
+    max_tokens: int | None = None
     limit: int | None = None
-    """Questions of each source, a fixed choice among all; None for all."""
 
 
 class Downstream(Protocol):
@@ -88,7 +95,8 @@ def transfer(
 
     Raises:
         MissingExtra: the extra 'train', or 'embedded' for a probe, is not installed.
-        UsageError: a model, a task, a source or the format does not exist, or a model sees no pictures.
+        UsageError: a model, a task, a source or the format does not exist, a model sees no pictures, the models see
+            them at other sizes, or there are no questions to ask as `asking` says.
     """
     need_training("transfer")
     asking, display = asking or Asking(), display or Display()
@@ -96,6 +104,11 @@ def transfer(
         raise UsageError("transfer needs a model and a downstream task: " + ", ".join([*DATASETS, "mmbench:FILE"]))
     with quietly(verbose):
         tasks = [open_downstream(spec, asking) for spec in downstream]
+        given = [name for name, value in vars(asking).items() if value is not None]
+        if given and all(isinstance(task, _Probe) for task in tasks):
+            options = ", ".join("--" + name.removeprefix("response_").replace("_", "-") for name in given)
+            raise UsageError(f"a probe asks no questions: leave out {options}")
+        _check_sizes(models)
         found: list[list[tuple[Transfer, Mapping[str, float]]]] = [[] for _ in tasks]
         for number, settings in enumerate(models):
             loaded = load_model(settings)
@@ -113,6 +126,31 @@ def transfer(
     return [result for results in found for result, _ in results]
 
 
+def _check_sizes(models: Sequence[ModelSettings]) -> None:
+    """Raise UsageError where models would see a picture at other sizes: a change would be of the pictures too."""
+    from transformers import AutoImageProcessor
+
+    seen: list[tuple[str, dict[str, int]]] = []
+    for settings in models if len(models) > 1 else ():
+        try:
+            processor = AutoImageProcessor.from_pretrained(settings.name, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError):
+            continue  # there is no such model, or it has no eyes: loading it will say so
+        size = dict(getattr(processor, "size", None) or {})
+        bounds = {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}
+        # Areas, in the way of the Qwen2-VL family; what other families do to a picture cannot be made the same.
+        if bounds.keys() <= size.keys():
+            size |= {edge: pixels for edge, pixels in bounds.items() if pixels is not None}
+            seen.append((settings.name, {edge: size[edge] for edge in bounds}))
+    for name, size in seen[1:]:
+        first, other = seen[0]
+        if size != other:
+            flags = {"shortest_edge": "--min-pixels", "longest_edge": "--max-pixels"}
+            mend = " ".join(f"{flags[edge]} {pixels}" for edge, pixels in size.items() if pixels != other[edge])
+            shown = [f"{each['shortest_edge']} to {each['longest_edge']} pixels" for each in (other, size)]
+            raise UsageError(f"{first} sees pictures of {shown[0]}, {name} of {shown[1]}: show all the same by {mend}")
+
+
 def open_downstream(spec: str, asking: Asking) -> Downstream:
     """The task of a spec; raises as `transfer` does."""
     name, _, query = spec.partition("?")
@@ -120,7 +158,8 @@ def open_downstream(spec: str, asking: Asking) -> Downstream:
         return _Probe(spec, labelled_pictures(name), _shots(spec, query))
     if ":" not in name:
         raise UsageError(f"no downstream task {spec!r}: write {', '.join(DATASETS)} or a source, as mmbench:FILE")
-    return _Choice(open_questions(registry().source(spec), limit=asking.limit), asking)
+    response_format = registry().format(asking.response_format or "think_answer")
+    return _Choice(open_questions(registry().source(spec), limit=asking.limit), asking, response_format)
 
 
 def _shots(spec: str, query: str) -> int:
@@ -156,18 +195,18 @@ class _Probe:
 
 
 class _Choice:
-    def __init__(self, questions: Questions, asking: Asking) -> None:
-        self._questions, self._asking = questions, asking
+    def __init__(self, questions: Questions, asking: Asking, response_format: ResponseFormat) -> None:
+        self._questions, self._asking, self._format = questions, asking, response_format
         items = questions.samples.size(questions.config, "test") // questions.turns
         self.steps = min(items, questions.limit or items)
 
     def measure(self, loaded: Loaded, advance: Advance) -> tuple[Transfer, Mapping[str, float]]:
-        asking, questions = self._asking, self._questions
-        response_format = registry().format(asking.response_format)
+        asking, questions, response_format = self._asking, self._questions, self._format
         ends = loaded.model.generation_config.eos_token_id
         prompter = Prompter(loaded.processor, response_format, registry(), ends=ends)
         judge = Judge(response_format, registry(), prefill=prompter.prefill)
-        evaluator = Evaluator(prompter, judge, asking.batch_size, asking.max_tokens, limit=questions.most_samples)
+        batch_size, max_tokens = asking.batch_size or 16, asking.max_tokens or 1024
+        evaluator = Evaluator(prompter, judge, batch_size, max_tokens, limit=questions.most_samples)
         choices = ask(loaded.model, questions, evaluator, advance)
         scores = list(choices.scores.values())
         low, high = interval(scores, list(choices.scores))

@@ -22,15 +22,19 @@ class Places:
         self._lines[key] = line
 
     def set_by_hand(self, key: Key) -> None:
-        """Key came from the command line."""
-        self._by_hand.add(key)
+        """Key came from the command line, with all that stands below it."""
+        self._lines = {each: line for each, line in self._lines.items() if each[: len(key)] != key}
+        self._by_hand = {each for each in self._by_hand if each[: len(key)] != key} | {key}
 
     def where(self, key: Key) -> str:
-        """ "demo.yaml, line 12, grpo.max_steps"; a missing key is named with the line of its block."""
+        """ "demo.yaml, line 12, grpo.max_steps"; a missing key is named with the line of its block.
+
+        What came from the command line is "--set grpo.max_steps"; a key below, "--set tasks, tasks.0.weight".
+        """
         dotted = ".".join(map(str, key))
         for length in range(len(key), 0, -1):
             if key[:length] in self._by_hand:
-                return f"--set {'.'.join(map(str, key[:length]))}"
+                return f"--set {'.'.join(map(str, key[:length]))}" + (f", {dotted}" if length < len(key) else "")
             if key[:length] in self._lines:
                 return f"{self.name}, line {self._lines[key[:length]]}, {dotted}"
         return f"{self.name}, {dotted}" if dotted else self.name
@@ -46,19 +50,21 @@ def read_keys(text: str, name: str) -> tuple[dict[str, Any], Places]:
     """The mapping that a YAML document is, and where its keys stand.
 
     Raises:
-        UsageError: it is not YAML, not a mapping, or names a key twice.
+        UsageError: it is not YAML, not a mapping, names a key twice, or stands within itself.
     """
     places = Places(name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+        _walk(node, (), places)
+    except RecursionError as error:
+        raise UsageError(f"{name}: an alias (*NAME) stands within what it names, or blocks are too deep") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{name}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{name}: a recipe is a mapping of keys such as model, data, tasks, grpo")
-    _walk(node, (), places)
     return values, places
 
 

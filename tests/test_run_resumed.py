@@ -1,0 +1,80 @@
+"""What the folder of a resumed run says: the recipe that it went on with, and the steps of the model that is there."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssl4rl_core.training.recipe import Recipe, parse_recipe
+from ssl4rl_core.training.run_folder import Result, read_run
+from ssl4rl_core.training.run_writer import RunWriter
+
+
+def made(output: Path, steps: int) -> Recipe:
+    data = "data: {source: 'folder:x'}\ntasks: turn\n"
+    return parse_recipe(f"model: m\n{data}grpo: {{max_steps: {steps}}}\noutput: {output}\n")
+
+
+def begun(output: Path, steps: int = 9) -> RunWriter:
+    """A run with results of its start and nine steps; the last line was cut short."""
+    writer = RunWriter(made(output, steps))
+    writer.begin()
+    figures = {"n": 4, "accuracy": 0.5, "low": 0.2, "high": 0.8, "chance": 0.25}
+    writer.add_results([Result(task="turn", level="easy", stage="start", **figures)])
+    for step in range(1, 10):
+        writer.log({"step": step, "loss": step / 3})
+    metrics = output / "metrics.jsonl"
+    metrics.write_text(metrics.read_text()[:-8])
+    return writer
+
+
+def resumed(output: Path, steps: int, checkpoint: int) -> RunWriter:
+    writer = RunWriter(made(output, steps), resume=True)
+    writer.begin()
+    writer.go_on_after(checkpoint)
+    return writer
+
+
+def test_the_recipe_is_the_one_that_was_gone_on_with(tmp_path):
+    begun(tmp_path)
+    resumed(tmp_path, 20, 8)
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["grpo"] == {"max_steps": 20}
+    run = read_run(tmp_path, "run")
+    assert run.settings()["grpo"] == run.config["grpo"] == {"max_steps": 20} and len(run.results) == 1
+
+
+@pytest.mark.parametrize("checkpoint", [0, 4, 8, 9])
+def test_steps_after_the_checkpoint_are_forgotten_and_a_cut_line_spoils_no_other(checkpoint, tmp_path):
+    begun(tmp_path)
+    resumed(tmp_path, 20, checkpoint).log({"step": 10, "loss": 0.0})
+    kept = [*range(1, min(checkpoint, 8) + 1), 10]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == kept
+    run = read_run(tmp_path, "run")
+    assert run.lost == 0 and [line["loss"] for line in run.metrics] == [*(step / 3 for step in kept[:-1]), 0.0]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_processes_of_a_run_write_nothing(tmp_path):
+    begun(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = RunWriter(made(tmp_path, 20), resume=True, active=False)
+    other.begin()
+    other.go_on_after(2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.usefixtures("toy_tasks")
+def test_a_shorter_run_shows_the_steps_it_has(lm, pictures, tmp_path):
+    pytest.importorskip("trl", reason="needs the extra 'train'")
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+    from tests.training_toys import recipe
+
+    for steps, resume in ((4, False), (3, True)):  # from checkpoint-2: the one of step 4 is of a longer run
+        length = (f"grpo.max_steps={steps}", "grpo.save_strategy=steps", "grpo.save_steps=2")
+        asked = recipe(lm, pictures, tmp_path / "run", *length, "evaluate.stages=[start]", tasks="[toy-word:easy]")
+        train(asked, resume=resume, display=Display(shown=False))
+    run = read_run(tmp_path / "run", "run")
+    assert [line["step"] for line in run.metrics] == [1, 2, 3]
+    assert run.settings()["grpo"]["max_steps"] == run.config["grpo"]["max_steps"] == 3
