@@ -253,6 +253,31 @@ def test_a_run_resumed_in_the_middle_of_a_batch_learns_from_that_batch_once(lm, 
     assert [sum(groups.values()) for groups in learnt] == [2 * batches for batches in of_batches]
 
 
+def test_two_processes_train_one_model_and_one_of_them_writes(folder):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "ssl4rl_core.cli", "--plugin", "plugin.py", "train", "recipe.yaml", "--set", "output=two"]
+    # Half the completions each: the batch is that of one process.
+    command += ["--set", "grpo.use_cpu=true", "--set", "grpo.per_device_train_batch_size=12"]
+
+    def run(*options: str) -> str:
+        done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    said = run("--set", "grpo.max_steps=4")
+    assert said.count("run: two") == 1 and said.count("95 % interval") == 1
+    two = read_run(folder / "two", "two")
+    assert [line["step"] for line in two.metrics] == [1, 2, 3, 4]
+    assert {result.stage for result in two.results} == {"start", "format", "end"}
+    assert sum(value for key, value in two.metrics[-1].items() if key.startswith("share/")) == pytest.approx(1)
+    assert weights(folder / "two")
+
+    (folder / "two" / "results.json").unlink()
+    run("--resume")
+    two = read_run(folder / "two", "two")
+    assert [line["step"] for line in two.metrics] == list(range(1, 9))
+
+
 def test_resuming_nothing_is_refused_before_a_model_is_loaded(folder):
     process = ssl4rl(folder, "nothing", "--resume", "--set", "model=no-such-model")
     assert process.wait() == 2

@@ -179,6 +179,16 @@ def test_misuse_is_one_line(tmp_path, where, options, says):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("options", [{}, {"split": "train"}, {"stream": "true"}])
+def test_a_dataset_of_several_configurations_names_them(tmp_path, options):
+    folder = repository(tmp_path / "pets")
+    listed = "".join(f"- config_name: {name}\n  data_files: data/{name}-*.parquet\n" for name in ("train", "test"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
+    with pytest.raises(UsageError, match=r"pets has several configs: add &config=NAME with train, test$"):
+        Hf.open(str(folder), **options)
+    assert len(ids(Hf.open(str(folder), config="test"))) == 3
+
+
 # -- streaming
 
 

@@ -203,6 +203,9 @@ def loading(where: object, load: Any) -> Any:
         raise
     except Exception as error:
         reason = one_line(error) or type(error).__name__
+        if configs := re.search(r"Config name is missing.*available configs: \[(.*?)\]", str(error), re.DOTALL):
+            several = f"hf:{where} has several configs: add &config=NAME with {configs[1].replace(chr(39), '')}"
+            raise UsageError(several) from error
         if isinstance(error, (DatasetNotFoundError, FileNotFoundError, ValueError, RuntimeError)):
             raise UsageError(f"hf:{where}: {reason}") from error
         raise Ssl4rlError(f"hf:{where} cannot be read: {reason}") from error

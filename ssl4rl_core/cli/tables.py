@@ -1,12 +1,15 @@
 """Tables for people, JSON for machines."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+_UNCUT = 10_000
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -17,6 +20,8 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
         print(json.dumps(list(rows), indent=2, ensure_ascii=False))
         return
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_UNCUT)  # whoever reads a pipe looks for whole lines
     if not rows:
         console.print(empty)
         return

@@ -43,6 +43,10 @@ def train(
     from ssl4rl_core.training.run_folder import read_run
 
     folder = run(load_recipe(recipe, changes or ()), resume=resume, overwrite=overwrite, verbose=verbose)
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
     show_results(read_run(folder, folder.name).results, as_json=as_json)
     if not as_json:
         typer.echo(f"run: {folder}    report: ssl4rl report {folder}")

@@ -12,7 +12,7 @@ from ssl4rl_core.samples import BalancedSet, Record, Sample, SampleSet, Split
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.intervals import interval
 from ssl4rl_core.training.prompts import Prompter
-from ssl4rl_core.training.rewards import Judge, config_name
+from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.run_folder import GROUPS, Result, group_of
 from ssl4rl_core.training.stream import check_any, shuffled
 from ssl4rl_core.verification import Verdict, near_miss
@@ -203,7 +203,7 @@ def by_config(scored: Iterable[Scored]) -> dict[str, list[Scored]]:
     """Scored completions under the name of their config, in order of first appearance."""
     found: dict[str, list[Scored]] = {}
     for each in scored:
-        found.setdefault(config_name(each.record), []).append(each)
+        found.setdefault(each.record.config, []).append(each)
     return found
 
 

@@ -1,6 +1,5 @@
 """What a recipe would do, without doing it: batches, steps, tokens, memory, and what is missing on this machine."""
 
-import importlib.util
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -55,6 +54,8 @@ def forecast(recipe: Recipe, *, processes: int = 1, resume: bool = False, overwr
     """
     not_both(resume, overwrite)
     need_training("a forecast of training")
+    from ssl4rl_core.training.settings import missing_here
+
     registry().format(recipe.format)
     batches = _Batches(recipe, processes)
     _check_settings(recipe, batches)
@@ -63,7 +64,7 @@ def forecast(recipe: Recipe, *, processes: int = 1, resume: bool = False, overwr
     missing: list[str] = []
     mix = _opened(recipe, missing)
     parameters = _parameters(recipe, missing)
-    missing += _not_here(recipe)
+    missing += missing_here(recipe)
     try:
         RunWriter(recipe, resume=resume, overwrite=overwrite)
     except UsageError as error:
@@ -154,9 +155,9 @@ class _Batches:
 
 def _check_settings(recipe: Recipe, batches: _Batches) -> None:
     """See that TRL takes what the recipe sets, were there as many processes here, and the GPUs that are asked for."""
-    from ssl4rl_core.training.settings import grpo_config
+    from ssl4rl_core.training.settings import grpo_config, of_a_gpu
 
-    here = {"per_device_train_batch_size": batches.slice, **dict.fromkeys(_of_a_gpu(recipe), False)}
+    here = {"per_device_train_batch_size": batches.slice, **dict.fromkeys(of_a_gpu(recipe), False)}
     grpo_config(recipe.model_copy(update={"grpo": {**recipe.grpo, **here}}))
 
 
@@ -247,18 +248,3 @@ def _memory(recipe: Recipe, batches: _Batches, parameters: _Parameters | None) -
 
 def _gib(size: float) -> str:
     return f"{size / 2**30:.2f}"
-
-
-def _not_here(recipe: Recipe) -> Iterator[str]:
-    if recipe.grpo.get("use_vllm") and importlib.util.find_spec("vllm") is None:
-        yield f"vllm ({recipe.where('grpo', 'use_vllm')}): pip install vllm"
-    if wanting := _of_a_gpu(recipe):
-        yield f"a GPU ({recipe.where('grpo', wanting[0])}): there is none here"
-
-
-def _of_a_gpu(recipe: Recipe) -> list[str]:
-    """The fields of the recipe that only a GPU can do, and there is none here."""
-    import torch
-
-    of_gpus = () if torch.cuda.is_available() else ("bf16", "fp16", "tf32")
-    return [field for field in of_gpus if recipe.grpo.get(field)]

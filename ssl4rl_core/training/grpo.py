@@ -68,7 +68,8 @@ def train(
     from accelerate import PartialState
 
     with quietly(verbose):
-        main = PartialState().is_main_process
+        # Told of the CPU: a process of several without a GPU would else take itself for the only one.
+        main = PartialState(cpu=bool(recipe.grpo.get("use_cpu"))).is_main_process
         writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
         run = _Run(recipe, display or Display(shown=main), resume, writer)
         run.check()
@@ -145,9 +146,11 @@ class _Run:
 
     def check(self) -> None:
         """Find what is wrong with the recipe before anything is written: settings, data, then the model."""
-        from ssl4rl_core.training.settings import lora_config, with_adapter
+        from ssl4rl_core.training.settings import lora_config, missing_here, with_adapter
 
         registry().format(self.recipe.format)
+        for missing in missing_here(self.recipe):
+            raise UsageError(f"missing here: {missing}")
         _ = self.config
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
@@ -279,6 +282,7 @@ class _Run:
             trainer.add_callback(StepLog(self._logger(chance, advance)))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self.writer.skipped = stream.skipped
+        self.writer.write_results()
         model = trainer.accelerator.unwrap_model(trainer.model)
         partial = _partial(self.writer.path / "model")
         trainer.save_model(str(partial))  # by every process: sharded weights are gathered here

@@ -38,11 +38,6 @@ class Judge:
             raise TaskError(f"task {record.task} failed to verify {completion[:80]!r}: {error!r}") from error
 
 
-def config_name(record: Record) -> str:
-    """The config a record belongs to: "rotation-easy"."""
-    return record.config
-
-
 def reward_functions(judge: Judge, decode: Callable[[Sequence[int]], str]) -> list[Reward]:
     """`[answer, format]`, in the form that TRL's GRPOTrainer calls.
 

@@ -17,7 +17,7 @@ from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.samples import Record, SampleSet
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.training.evaluate import Scored, by_config, summary
-from ssl4rl_core.training.rewards import Judge, config_name
+from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.run_folder import Result
 
 
@@ -112,7 +112,7 @@ def score_rows(scores: Scores) -> Iterator[dict[str, Any]]:
         yield {
             "line": line.line,
             "id": line.id,
-            "config": config_name(record),
+            "config": record.config,
             "item": record.item,
             "variant": record.variant,
             "score": verdict.score,

@@ -1,9 +1,11 @@
 """From a recipe's blocks to the configurations of TRL and PEFT. This module loads both."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, get_peft_model
+from trl.import_utils import is_vllm_available
 from trl.trainer.grpo_config import GRPOConfig
 
 from ssl4rl_core.errors import UsageError, one_line
@@ -62,6 +64,24 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         named = [key for key in recipe.grpo if key in str(error)]
         raise UsageError(f"{recipe.where('grpo', *named[:1])}: {one_line(error)}") from error
+
+
+def missing_here(recipe: Recipe) -> Iterator[str]:
+    """What the recipe needs and this machine lacks, where that stands, and what mends it."""
+    if recipe.grpo.get("use_vllm") and not is_vllm_available():
+        where = recipe.where("grpo", "use_vllm")
+        yield f"vllm ({where}): pip install 'trl[vllm]', or do without, --set grpo.use_vllm=false"
+    if wanting := of_a_gpu(recipe):
+        yield f"a GPU ({recipe.where('grpo', wanting[0])}): on a CPU, --set grpo.use_cpu=true"
+
+
+def of_a_gpu(recipe: Recipe) -> list[str]:
+    """The fields of the recipe that only a GPU can do, where there is none."""
+    import torch
+
+    if torch.cuda.is_available() or recipe.grpo.get("use_cpu"):
+        return []
+    return [field for field in ("bf16", "fp16", "tf32") if recipe.grpo.get(field)]
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import parse_qsl
 
 from pydantic import Field
 
+from ssl4rl_core.configs import query_values
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.plugins import registry
@@ -153,17 +153,17 @@ def _check_sizes(models: Sequence[ModelSettings]) -> None:
 
 def open_downstream(spec: str, asking: Asking) -> Downstream:
     """The task of a spec; raises as `transfer` does."""
-    name, _, query = spec.partition("?")
+    name = spec.partition("?")[0]
     if name in DATASETS:
-        return _Probe(spec, labelled_pictures(name), _shots(spec, query))
+        return _Probe(spec, labelled_pictures(name), _shots(spec))
     if ":" not in name:
         raise UsageError(f"no downstream task {spec!r}: write {', '.join(DATASETS)} or a source, as mmbench:FILE")
     response_format = registry().format(asking.response_format or "think_answer")
     return _Choice(open_questions(registry().source(spec), limit=asking.limit), asking, response_format)
 
 
-def _shots(spec: str, query: str) -> int:
-    options = dict(parse_qsl(query, keep_blank_values=True))
+def _shots(spec: str) -> int:
+    options = query_values(spec)
     shots = options.pop("shots", str(SHOTS))
     if options or not shots.isdecimal() or int(shots) < 1:
         raise UsageError(f"{spec!r}: a probe takes shots=N alone, labelled pictures a class, 1 or more")

@@ -23,6 +23,7 @@ from ssl4rl_core.testing.checks.subject import Subject, trace
 
 FILE = "digest.json"
 FEW = 8
+_DRAFT = f"or delete tests/{FILE} if this version was never published"
 _DRAWING = (CORE, "numpy", "pillow")
 
 
@@ -46,6 +47,8 @@ def version(subject: Subject) -> Iterator[Fault | str]:
     file, name = subject.digest_file, subject.task.name
     recorded = _read(file).get(name) if file else None
     if recorded is None:
+        if file is None:
+            raise NotRun("nothing is recorded: a record lies beside the task's pyproject.toml, and here is none")
         raise NotRun(f"nothing is recorded yet: before you publish, run 'ssl4rl check {name} --record'")
     where = f"{subject.where()}; recorded in tests/{FILE}"
     if recorded["version"] != subject.task.version:
@@ -59,7 +62,7 @@ def version(subject: Subject) -> Iterator[Fault | str]:
         raise NotRun(f"recorded with other libraries ({news}), which draw otherwise")
     if differing:
         expected = f"the samples and scores of version {recorded['version']} as recorded"
-        came = f"others at level {', '.join(differing)}: bump version, then 'ssl4rl check {name} --record'"
+        came = f"others at level {', '.join(differing)}: bump version, then 'ssl4rl check {name} --record', {_DRAFT}"
         yield Fault(expected, came, where)
     elif missing:
         yield Fault("a record of every level", f"none of {', '.join(missing)}: ssl4rl check {name} --record", where)
@@ -89,7 +92,7 @@ def record(subject: Subject) -> Path:
         if changed:
             raise UsageError(
                 f"samples or scores of {name} changed at level {', '.join(changed)}, and its version is still "
-                f"{subject.task.version}: bump it, then record"
+                f"{subject.task.version}: bump it, then record, {_DRAFT}"
             )
     kept[name] = {"version": subject.task.version, "libraries": _libraries(subject), "levels": now}
     write_named(file, (json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
