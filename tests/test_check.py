@@ -158,7 +158,7 @@ def test_a_change_without_a_new_version_is_caught_and_a_new_version_is_recorded(
         status, came = checkout.version(change)
         assert status == "failed" and "easy, hard: bump version" in came
         assert came.endswith("or delete tests/digest.json if this version was never published")
-        with pytest.raises(UsageError, match="its version is still 1: bump it.* or delete tests/digest.json"):
+        with pytest.raises(UsageError, match=r"its version is still 1: bump it.* or delete tests/digest\.json"):
             record(checkout.subject(change))
     assert checkout.version(DARKER, SECOND) == ("failed", "version 2")
     record(checkout.subject(DARKER, SECOND))
