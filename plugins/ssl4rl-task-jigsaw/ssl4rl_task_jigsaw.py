@@ -103,7 +103,7 @@ def _composite(picture: "Image", tiles: list[Box], params: JigsawParams) -> "Ima
     width, height = right - left, bottom - top
     gap = round(params.gap * min(width, height))
     size = (params.columns * (width + gap) - gap, params.rows * (height + gap) - gap)
-    composite = Image.new("RGB", size, GAP_COLOUR)
+    composite = Image.new("RGB", size, GAP_COLOUR if gap else None)  # without gaps the tiles cover it
     for number, tile in enumerate(tiles):
         row, column = divmod(number, params.columns)
         composite.paste(picture.crop(tile), (column * (width + gap), row * (height + gap)))
