@@ -170,6 +170,7 @@ def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(model
     assert cli(["transfer", "--model", models[0], *once]) == 0
     table = " ".join(capsys.readouterr().out.split())
     assert "0.0% (0.0% to" in table and "50.0%" in table and "publish" in table
+    assert "the paper's" in table and "+7.39 %" in table
 
 
 def test_eval_asks_a_benchmark_and_training_refuses_it(models, tmp_path, capsys):
