@@ -137,7 +137,7 @@ def run(folder: Path, device: str, pixels: int, changes: list[str]) -> dict[str,
     return {
         "seconds a step": seconds,
         "completion tokens": statistics.mean(step["completion_length"] for step in steps),
-        "outside TRL": statistics.median(step["stream_seconds"] + step["reward_seconds"] for step in steps),
+        "samples and rewards": statistics.median(step["stream_seconds"] + step["reward_seconds"] for step in steps),
         "peak MiB": _peak_gpu(torch) if device == "cuda" else _peak_resident(),
     }
 
@@ -191,8 +191,8 @@ def main(
         "seconds a step": round(step, 2),
         "completions a second": round(completions / step, 2),
         "peak MiB": round(figures["peak MiB"]),
-        "outside TRL, ms a step": round(1000 * figures["outside TRL"], 1),
-        "outside TRL, %": round(100 * figures["outside TRL"] / step, 2),
+        "samples and rewards, ms a step": round(1000 * figures["samples and rewards"], 1),
+        "samples and rewards, % of it": round(100 * figures["samples and rewards"] / step, 2),
     }
     if as_json:
         show([row], as_json=True)

@@ -44,7 +44,7 @@ def main(
 def measure(
     steps: int = 10, rounds: int = 3, prompts: int = 4, generations: int = 8, pixels: int = 224
 ) -> dict[str, float]:
-    """Seconds a step of both, what ours takes more in percent, and milliseconds of our own code a prompt."""
+    """Seconds a step of both, what ours takes more in percent, and milliseconds a prompt for samples and rewards."""
     from ssl4rl_core.training.progress import quietly
 
     with tempfile.TemporaryDirectory() as name, quietly():
@@ -77,7 +77,7 @@ class _Bench:
         texts = [self.samples.sample(self.config, "train", 0).record.question]
         self.model = tiny_vlm(folder / "model", texts, pixels=pixels)
         self.own: list[float] = []
-        """Seconds of our own code in each step."""
+        """Seconds for samples and rewards in each step, with TRL's gathering of the rewards."""
 
     def _load(self) -> Any:
         from ssl4rl_core.training.models import load_model

@@ -134,6 +134,22 @@ def test_a_folder_with_parts_of_a_run_is_missed_as_training_would(folder, tmp_pa
         assert "say one of both" in capsys.readouterr().err
 
 
+def test_what_only_a_gpu_does_is_missed_where_there_is_none(folder, monkeypatch):
+    from ssl4rl_core.training.settings import missing_here
+
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+
+    def missing(*changes: str) -> list[str]:
+        return list(missing_here(recipe(folder, *changes)))
+
+    assert "--set grpo.use_cpu=true" in missing("grpo.bf16=true")[0]
+    assert missing("grpo.bf16=true", "grpo.use_cpu=true") == []
+    assert "--set grpo.fp16=false" in missing("grpo.fp16=true", "grpo.use_cpu=true")[0]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert missing() == ["a GPU for each process: on a CPU, --set grpo.use_cpu=true"]
+    assert missing("grpo.use_cpu=true") == []
+
+
 def test_an_unknown_task_of_a_source_is_refused_and_more_processes_divide_what_one_does_not(folder):
     with pytest.raises(UsageError, match="rotatoin"):
         forecast(recipe(folder, "data={source: 'embedded:faces'}", "tasks=rotatoin"))

@@ -184,7 +184,7 @@ def test_a_dataset_of_several_configurations_names_them(tmp_path, options):
     folder = repository(tmp_path / "pets")
     listed = "".join(f"- config_name: {name}\n  data_files: data/{name}-*.parquet\n" for name in ("train", "test"))
     (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
-    with pytest.raises(UsageError, match=r"pets has several configs: add &config=NAME with train, test$"):
+    with pytest.raises(UsageError, match=r"pets has several configs: add the option config=NAME, one of train, test$"):
         Hf.open(str(folder), **options)
     assert len(ids(Hf.open(str(folder), config="test"))) == 3
 

@@ -153,7 +153,8 @@ def mmbench(folder: Path) -> Path:
     return path
 
 
-def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(models, tmp_path, capsys):
+def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(models, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")  # nothing is folded
     pytest.importorskip("skimage", reason="needs the extra 'embedded'")
     where, out = mmbench(tmp_path), tmp_path / "results.json"
     options = ["--downstream", "faces", "--downstream", f"mmbench:{where}", "--max-tokens", "4", "--out", str(out)]
@@ -167,14 +168,14 @@ def test_the_command_line_shows_a_table_and_json_and_writes_a_runs_results(model
     run = read_run(tmp_path, "transfer")
     assert [result.downstream for result in run.results] == [True] * 4
     once = ["--downstream", f"mmbench:{where}?circular=false", "--max-tokens", "4"]
-    assert cli(["transfer", "--model", models[0], *once]) == 0
+    assert cli(["transfer", "--model", models[0], "--model", models[1], *once]) == 0
     table = " ".join(capsys.readouterr().out.split())
     assert "0.0% (0.0% to" in table and "50.0%" in table and "publish" in table
     assert "the paper's" in table and "+7.39 %" in table
 
 
 def test_eval_asks_a_benchmark_and_training_refuses_it(models, tmp_path, capsys):
-    from ssl4rl_core.training.data import check_rewards
+    from ssl4rl_core.configs import check_rewards
 
     asked = ["--source", f"mmbench:{mmbench(tmp_path)}", "--task", "multiple-choice:published", "--max-tokens", "2"]
     assert cli(["eval", "--model", models[0], *asked, "--json"]) == 0

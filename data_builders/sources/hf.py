@@ -204,7 +204,8 @@ def loading(where: object, load: Any) -> Any:
     except Exception as error:
         reason = one_line(error) or type(error).__name__
         if configs := re.search(r"Config name is missing.*available configs: \[(.*?)\]", str(error), re.DOTALL):
-            several = f"hf:{where} has several configs: add &config=NAME with {configs[1].replace(chr(39), '')}"
+            names = one_line(configs[1].replace("'", ""))
+            several = f"hf:{where} has several configs: add the option config=NAME, one of {names}"
             raise UsageError(several) from error
         if isinstance(error, (DatasetNotFoundError, FileNotFoundError, ValueError, RuntimeError)):
             raise UsageError(f"hf:{where}: {reason}") from error

@@ -150,6 +150,7 @@ def evaluate(
     if out is not None:
         config = {"model": settings, "data": where.model_dump(mode="json", exclude_none=True), "tasks": tasks or None}
         config |= {"format": asked["response_format"], "split": asked["split"], "limit": limit}
+        config |= {"prefill": prefill, "request": request or None}
         config |= {"max_tokens": max_tokens, "failed": failed or None}
         write_results(out, results, config)
     show_results(results, as_json=as_json)

@@ -82,7 +82,8 @@ def show_transfer(results: "Sequence[Transfer]", *, as_json: bool) -> None:
         }
         for result in results
     ]
-    papers = [_PAPER.get(result.source.partition(":")[0], "") for result in results]
+    changed = [result.source.partition(":")[0] if result.change is not None else "" for result in results]
+    papers = [_PAPER.get(scheme, "") for scheme in changed]
     if any(papers):
         rows = [row | {"the paper's": paper} for row, paper in zip(rows, papers, strict=True)]
     show(rows, as_json=False, title="Shares with their 95 % intervals; changes, in points, from the first model")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl4rl_core.configs import check_rewards as check_rewards  # who opens data checks it
 from ssl4rl_core.configs import parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry

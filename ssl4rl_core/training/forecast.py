@@ -4,14 +4,13 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ssl4rl_core.configs import parse_configs
+from ssl4rl_core.configs import check_rewards, parse_configs
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.curriculum import make_curriculum
 from ssl4rl_core.training.data import (
     Mix,
     check_prompts,
-    check_rewards,
     first_samples,
     open_data,
     open_downstream,

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ssl4rl_core.configs import check_rewards
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
@@ -16,7 +17,6 @@ from ssl4rl_core.training.curriculum import Curriculum, make_curriculum
 from ssl4rl_core.training.data import (
     Mix,
     check_prompts,
-    check_rewards,
     first_samples,
     open_data,
     open_downstream,
@@ -69,10 +69,12 @@ def train(
 
     with quietly(verbose):
         # Told of the CPU: a process of several without a GPU would else take itself for the only one.
-        main = PartialState(cpu=bool(recipe.grpo.get("use_cpu"))).is_main_process
+        processes = PartialState(cpu=bool(recipe.grpo.get("use_cpu")))
+        main = processes.is_main_process
         writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
         run = _Run(recipe, display or Display(shown=main), resume, writer)
         run.check()
+        processes.wait_for_everyone()  # nobody still reads what the first one now writes
         writer.begin()
         run.go()
         return writer.path
@@ -111,9 +113,14 @@ class _Run:
         return first_samples(self.mix)
 
     @cached_property
+    def formatted(self) -> bool:
+        """Whether the run that is resumed has had its format start."""
+        return self.resume and (self._format_folder / "config.json").is_file()
+
+    @cached_property
     def loaded(self) -> Loaded:
         settings = self.recipe.model
-        if self.resume and (self._format_folder / "config.json").is_file():
+        if self.formatted:
             settings = settings.model_copy(update={"name": str(self._format_folder)})
         return load_model(settings)
 
@@ -174,7 +181,7 @@ class _Run:
         set_seed(self.recipe.seed)
         self.evaluate("start", self.loaded.model)
         if self.recipe.format_start is not None:
-            if not (self.resume and self._format_folder.is_dir()):
+            if not self.formatted:
                 self.start_on_format()
             self.evaluate("format", self.loaded.model)
         self.evaluate("end", self.learn())

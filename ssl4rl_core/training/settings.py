@@ -1,5 +1,6 @@
 """From a recipe's blocks to the configurations of TRL and PEFT. This module loads both."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,27 @@ def missing_here(recipe: Recipe) -> Iterator[str]:
     if recipe.grpo.get("use_vllm") and not is_vllm_available():
         where = recipe.where("grpo", "use_vllm")
         yield f"vllm ({where}): pip install 'trl[vllm]', or do without, --set grpo.use_vllm=false"
-    if wanting := of_a_gpu(recipe):
-        yield f"a GPU ({recipe.where('grpo', wanting[0])}): on a CPU, --set grpo.use_cpu=true"
+    for field in of_a_gpu(recipe):
+        instead = "use_cpu=true" if field == "bf16" else f"{field}=false"
+        yield f"a GPU ({recipe.where('grpo', field)}): without one, --set grpo.{instead}"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (recipe.grpo.get("use_cpu") or _has_gpu()):
+        # Each of several processes would take itself for the only one.
+        yield "a GPU for each process: on a CPU, --set grpo.use_cpu=true"
 
 
 def of_a_gpu(recipe: Recipe) -> list[str]:
-    """The fields of the recipe that only a GPU can do, where there is none."""
+    """The fields of the recipe that only a GPU can do, where there is none or it is not to be used."""
+    on_cpu = bool(recipe.grpo.get("use_cpu"))
+    if not on_cpu and _has_gpu():
+        return []
+    # A CPU computes in bfloat16, if it is asked to.
+    return [field for field in ("bf16", "fp16", "tf32") if recipe.grpo.get(field) and not (on_cpu and field == "bf16")]
+
+
+def _has_gpu() -> bool:
     import torch
 
-    if torch.cuda.is_available() or recipe.grpo.get("use_cpu"):
-        return []
-    return [field for field in ("bf16", "fp16", "tf32") if recipe.grpo.get(field)]
+    return torch.accelerator.is_available()
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:
