@@ -143,7 +143,7 @@ def _overhead(kept: Path, steps: int) -> list[Row]:
             "bare TRL, s a step": f"{each['bare_seconds']:.3f}",
             "ssl4rl, s a step": f"{each['ssl4rl_seconds']:.3f}",
             "overhead": f"{each['overhead_percent']:+.1f} %",
-            "own code, ms a prompt": f"{each['own_ms_a_prompt']:.2f}",
+            "samples and rewards, ms a prompt": f"{each['own_ms_a_prompt']:.2f}",
         }
         for number, each in enumerate(Overhead(kept).read() or [], start=1)
     ] or [{"repeat": "not run"}]
