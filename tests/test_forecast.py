@@ -56,7 +56,8 @@ def test_the_paper_s_setting_stands_in_the_paper_s_recipe():
     assert figures["tokens of a prompt"].value == "at most 1,024"
     assert figures["tokens of a completion"].value == "at most 2,048"
     assert figures["updates"].value.startswith("20 passes")
-    for name, key in (("learning rate", "learning_rate: 1.0e-6"), ("KL coefficient", "beta: 0.01")):
+    said = {"learning rate": "learning_rate: 1.0e-6", "KL coefficient": "beta: 0.01", "task": "tasks: rotation:paper"}
+    for name, key in said.items():
         assert key in lines[int(figures[name].comes_from.removeprefix("line ")) - 1]
     missing = "\n".join(found.missing)
     assert "builds/rotation-paper" in missing and "no-such-model" in missing

@@ -43,7 +43,15 @@ class Places:
         """ "line 12", "--set", or "default" where neither file nor command line has the key."""
         if any(hand[: len(key)] == key[: len(hand)] for hand in self._by_hand):
             return "--set"
-        return f"line {self._lines[key]}" if key in self._lines else "default"
+        for length in range(len(key), 0, -1):
+            if key[:length] in self._lines:
+                # Above it only a plain value may have said it: "tasks: rotation:paper" is the first of the tasks.
+                said = length == len(key) or self._is_plain(key[:length])
+                return f"line {self._lines[key[:length]]}" if said else "default"
+        return "default"
+
+    def _is_plain(self, key: Key) -> bool:
+        return not any(len(each) > len(key) and each[: len(key)] == key for each in self._lines)
 
 
 def read_keys(text: str, name: str) -> tuple[dict[str, Any], Places]:
