@@ -168,3 +168,13 @@ def test_the_command_prints_json_and_trains_nothing(folder, capsys, tmp_path):
     assert printed["missing"] == []
     assert {"what": "completions a prompt", "value": "4", "from": "line 40"}.keys() == printed["figures"][0].keys()
     assert not (folder / "run").exists()
+
+
+def test_a_misspelt_key_is_named_before_what_the_machine_lacks(folder, monkeypatch):
+    from ssl4rl_core.training.grpo import train
+
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(UsageError, match="did you mean 'learning_rate'"):
+        train(recipe(folder, "grpo.bf16=true", "grpo.learnin_rate=1"))
+    with pytest.raises(UsageError, match="missing here: a GPU"):
+        train(recipe(folder, "grpo.bf16=true"))

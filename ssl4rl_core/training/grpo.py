@@ -153,9 +153,10 @@ class _Run:
 
     def check(self) -> None:
         """Find what is wrong with the recipe before anything is written: settings, data, then the model."""
-        from ssl4rl_core.training.settings import lora_config, missing_here, with_adapter
+        from ssl4rl_core.training.settings import grpo_fields, lora_config, missing_here, with_adapter
 
         registry().format(self.recipe.format)
+        grpo_fields(self.recipe)  # a misspelt one is named before what is missing
         for missing in missing_here(self.recipe):
             raise UsageError(f"missing here: {missing}")
         _ = self.config

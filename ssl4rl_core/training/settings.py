@@ -32,6 +32,14 @@ ELSEWHERE = {
 """Fields of GRPOConfig that are not a recipe's to set in `grpo`, and what to do instead."""
 
 
+def grpo_fields(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe sets of GRPOConfig; UsageError for a field that is not known, or is set elsewhere."""
+    for key in recipe.grpo:
+        if key in ELSEWHERE:
+            raise UsageError(f"{recipe.where('grpo', key)}: {ELSEWHERE[key]}")
+    return checked_fields(GRPOConfig, recipe.grpo, recipe, ("grpo",))
+
+
 def grpo_config(recipe: Recipe) -> GRPOConfig:
     """The configuration of TRL's trainer: what the recipe says, and what the stream needs.
 
@@ -42,10 +50,7 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
     """
     import torch
 
-    for key in recipe.grpo:
-        if key in ELSEWHERE:
-            raise UsageError(f"{recipe.where('grpo', key)}: {ELSEWHERE[key]}")
-    given = checked_fields(GRPOConfig, recipe.grpo, recipe, ("grpo",))
+    given = grpo_fields(recipe)
     defaults: dict[str, Any] = {"logging_steps": 1, "report_to": "none"}
     if not torch.cuda.is_available():
         defaults["bf16"] = False
