@@ -72,6 +72,21 @@ def test_a_failed_scan_leaves_nothing_in_the_cache(tmp_path, cache):
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_entries_and_places_do_not_depend_on_the_order_in_which_they_are_asked_for(tmp_path):
+    index = Folder.open(str(photos(tmp_path / "photos", 150))).index("image")
+    entries = list(index)
+    back, mixed = range(149, -1, -1), [position * 67 % 150 for position in range(300)]
+    for positions in (range(150), back, mixed, [0, 140, 1, 2, 141, 3, 142]):
+        for position in positions:
+            assert index[position] == entries[position]
+            assert Path(os.fsdecode(index.place(position).path)) == Path(entries[position].id)
+    for outside in (-1, 150):
+        with pytest.raises(IndexError):
+            index[outside]
+        with pytest.raises(IndexError):
+            index.place(outside)
+
+
 def _digest_of(source: Source, position: int) -> bytes:
     found = source.index("image")[position]
     return found.id.encode() + load(source, found).image.tobytes()

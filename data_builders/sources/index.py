@@ -30,6 +30,11 @@ from ssl4rl_core.sources import Entry
 CACHE_VARIABLE = "SSL4RL_CACHE"
 _LAYOUT = 4
 """Raised whenever the tables, what they say or the order of entries change, so that older files are left alone."""
+_ENTRY, _PLACE = "position, id, grp, split", "path, start, size, row, written"
+"""Columns of an `Entry` and of a `Place`."""
+_ROWS = f"SELECT {_ENTRY}, {_PLACE} FROM entries WHERE position BETWEEN ? AND ? ORDER BY position"
+_PAGE = 64
+"""Rows read at once by who reads in order."""
 
 
 class Place(NamedTuple):
@@ -84,10 +89,10 @@ class DiskIndex:
         return self._length
 
     def __getitem__(self, position: int, /) -> Entry:
-        return Entry(*self._one("SELECT position, id, grp, split FROM entries WHERE position = ?", position))
+        return self._row(position)[0]
 
     def __iter__(self) -> Iterator[Entry]:
-        return (Entry(*row) for row in self._query("SELECT position, id, grp, split FROM entries ORDER BY position"))
+        return (Entry(*row) for row in self._query(f"SELECT {_ENTRY} FROM entries ORDER BY position"))
 
     def neighbours(self, position: int, /) -> Sequence[int]:
         """Positions of the entries in the same folder, itself included; looked up when asked for."""
@@ -96,15 +101,26 @@ class DiskIndex:
 
     def place(self, position: int) -> Place:
         """Where the bytes of an entry lie."""
-        return Place(*self._one("SELECT path, start, size, row, written FROM entries WHERE position = ?", position))
+        return self._row(position)[1]
 
     def watched(self) -> Iterator[Place]:
         """The places whose `written` is not 0, in the order of the entries."""
-        statement = "SELECT path, start, size, row, written FROM entries WHERE written != 0 ORDER BY position"
+        statement = f"SELECT {_PLACE} FROM entries WHERE written != 0 ORDER BY position"
         return (Place(*row) for row in self._query(statement))
 
     def __reduce__(self) -> tuple[type["DiskIndex"], tuple[Path]]:
         return DiskIndex, (self.path,)
+
+    def _row(self, position: int) -> tuple[Entry, Place]:
+        """An entry and its place. Read in order, as a build does, rows come from the file many at a time."""
+        first, rows = getattr(self._local, "page", (0, []))
+        if not first <= position < first + len(rows):
+            last = position + _PAGE - 1 if position == first + len(rows) else position
+            rows = [(Entry(*row[:4]), Place(*row[4:])) for row in self._query(_ROWS, position, last)]
+            if not rows:
+                raise IndexError(f"no entry {position} among {self._length}")
+            self._local.page = first, rows = position, rows
+        return rows[position - first]
 
     def _one(self, statement: str, *values: int) -> tuple:
         row = self._query(statement, *values).fetchone()
