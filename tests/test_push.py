@@ -113,6 +113,21 @@ def test_another_build_replaces_the_shards_of_the_earlier_and_nothing_else(built
     assert set(hub.uploads[len(before) :]) == hashes - set(before)  # some shards hold the same under another name
 
 
+def test_shards_that_another_version_of_ssl4rl_published_are_replaced_too(built, hub, tmp_path):
+    from huggingface_hub import HfApi
+
+    push(built, REPO)
+    manifest = json.loads((built / "manifest.json").read_text())
+    manifest["plan"] |= {"ssl4rl": "9.0.0", "what only that version knows": 1}
+    HfApi().upload_file(
+        path_or_fileobj=json.dumps(manifest).encode(), path_in_repo="manifest.json", repo_id=REPO, repo_type="dataset"
+    )
+    other = tmp_path / "other"
+    build(CONFIGS[:1], synthetic_source(20), other, shard_size=10, test_fraction=0.3)
+    push(other, REPO)
+    assert {path for path in hub.store.files(REPO) if path.endswith(".tar")} == shards(other).keys()
+
+
 def test_files_that_only_look_like_shards_are_nobodys_to_delete(built, hub, tmp_path):
     from huggingface_hub import HfApi
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
 from data_builders.card import CARD, datasets_lines, example, published_card
 from data_builders.exporters.previews import markdown, preview_path, previews
-from data_builders.manifest import MANIFEST, Manifest, read_manifest
+from data_builders.manifest import MANIFEST, Manifest
 from data_builders.reader import BuiltSamples, sha256
 from data_builders.shards import Sidecar
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
@@ -74,6 +76,12 @@ class _Remote:
         return data is not None and there.blob_id == git_hash(data)
 
 
+class _Named(BaseModel):
+    """Of a manifest, what is the same in all versions of ssl4rl that describe a shard alike."""
+
+    shards: list[Sidecar]
+
+
 class _Changes(NamedTuple):
     additions: "list[CommitOperationAdd]"
     deleted: list[str]
@@ -93,7 +101,7 @@ def push(
 
     Up to a thousand changed shards come in one commit with the card and the manifest, so that readers see all of it or
     nothing; of more, card and manifest come in the last. What the manifest there names (shards, their sidecars and
-    previews) and this build does not have is deleted in that commit too, if it is a manifest of this version of ssl4rl.
+    previews) and this build does not have is deleted in that commit too, whichever version of ssl4rl wrote it.
     Whatever else lies in the repository stays. So do the shards of a push that was interrupted before its manifest came
     and then given up for another build: the card's lines would load them too, so delete them by hand.
 
@@ -174,8 +182,8 @@ def _earlier(api: "HfApi", repo: str, revision: str, remote: _Remote) -> list[Si
     with tempfile.TemporaryDirectory(prefix="ssl4rl-push-") as folder:
         api.hf_hub_download(repo, MANIFEST, repo_type="dataset", revision=revision, local_dir=folder)
         try:
-            return read_manifest(Path(folder)).shards
-        except Ssl4rlError:
+            return _Named.model_validate_json((Path(folder) / MANIFEST).read_bytes()).shards
+        except ValidationError:
             return []
 
 
