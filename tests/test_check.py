@@ -92,6 +92,14 @@ def test_a_fault_says_what_was_expected_what_came_and_where(alone, tmp_path, cap
     assert "where: Half.chance, half_off.py line 28 (level hard)" in shown
 
 
+def test_in_a_pipe_a_check_is_one_line(alone, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    file = written(tmp_path, "half-piped")
+    assert run(["check", "half-piped", "--plugin", str(file), "--only", "determinism"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("determinism")]
+    assert line.endswith(next(check.about for check in CHECKS if check.name == "determinism"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "mend"),
     [

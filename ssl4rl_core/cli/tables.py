@@ -19,9 +19,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     if as_json:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False))
         return
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=_UNCUT)  # whoever reads a pipe looks for whole lines
+    console = whole_lines()
     if not rows:
         console.print(empty)
         return
@@ -31,6 +29,12 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
+
+
+def whole_lines() -> Console:
+    """A console that folds nothing in a pipe, where whoever reads looks for whole lines."""
+    piped = not Console().is_terminal and "COLUMNS" not in os.environ
+    return Console(width=_UNCUT if piped else None, highlight=False)
 
 
 def chance_text(chance: float | None) -> str:
