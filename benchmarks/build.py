@@ -10,7 +10,8 @@ There are two floors, both with the decoder, encoder and settings of a build, fr
 
 Processor time on one core, the least of several interleaved rounds. The build's includes all that it does: planning,
 reading index and files, rendering, records, hashing, flushing shards and manifest to the disk. What starting and ending
-takes is the same however long a build is: with --copies, it reads every picture that many times.
+takes is the same however long a build is: with --copies, it reads every picture that many times, and a floor does its
+work as often, since of two runs the shorter would have the better chance of a quiet moment.
 
 The last row is a build of all configs at once, which decodes each item once: "at once / apart" compares its time with
 the sum of the others'.
@@ -19,7 +20,6 @@ the sum of the others'.
 import itertools
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -57,12 +57,16 @@ def compare(
     def building(configs: Sequence[TaskConfig]) -> Callable[[], object]:
         return lambda: build(configs, source, folder / str(next(number)), **options.model_dump())
 
-    floors = [(work.do, partial(work.do, pixels=True)) for work in works]
+    def floor(work: Work, *, pixels: bool) -> Callable[[], object]:
+        """As much work as the build's, and so as long a time to measure."""
+        return lambda: [work.do(pixels=pixels) for _ in range(copies)]
+
+    floors = [(floor(work, pixels=False), floor(work, pixels=True)) for work in works]
     apart = [building([config]) for config in configs]
-    runs = [run for floor, each in zip(floors, apart, strict=True) for run in (*floor, each)]
+    runs = [run for both, each in zip(floors, apart, strict=True) for run in (*both, each)]
     *taken, together = fastest(rounds, [*runs, building(configs)])
     rows = [
-        _row(config.name, copies * len(work.samples), built) | _floors(built.cpu / copies, codec.cpu, pixels.cpu)
+        _row(config.name, copies * len(work.samples), built) | _floors(built.cpu, codec.cpu, pixels.cpu)
         for config, work, codec, pixels, built in zip(
             configs, works, taken[0::3], taken[1::3], taken[2::3], strict=True
         )

@@ -1,7 +1,7 @@
 """Timing that a busy machine does not spoil: what is compared takes turns in one run, and the fastest round counts."""
 
-import itertools
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -19,10 +19,16 @@ class Taken(NamedTuple):
 
 
 def fastest(rounds: int, runs: Sequence[Callable[[], object]]) -> list[Taken]:
-    """Least processor and wall time of each run. The runs take turns, so that a busy machine slows them alike."""
+    """Least processor and wall time of each run; of runs that take unlike long, the short ones catch the fast moments.
+
+    The runs take turns, so that a busy machine slows them alike, in another order each round, so that none always finds
+    the memory and the caches as the same other left them.
+    """
     taken: list[list[Taken]] = [[] for _ in runs]
-    for _, (run, times) in itertools.product(range(rounds), zip(runs, taken, strict=True)):
-        wall, cpu = time.perf_counter(), time.process_time()
-        run()
-        times.append(Taken(time.process_time() - cpu, time.perf_counter() - wall))
+    shuffling = random.Random(0)
+    for _ in range(rounds):
+        for turn in shuffling.sample(range(len(runs)), len(runs)):
+            wall, cpu = time.perf_counter(), time.process_time()
+            runs[turn]()
+            taken[turn].append(Taken(time.process_time() - cpu, time.perf_counter() - wall))
     return [Taken(min(each.cpu for each in times), min(each.wall for each in times)) for times in taken]
