@@ -67,7 +67,7 @@ class PyG(GraphSource):
         if title == "TAGDataset":
             raise UsageError(f"pyg:{where} wraps another dataset: name that one and give its node texts by texts=FILE")
         if chosen.root is not None and not chosen.root.is_dir():
-            raise UsageError(f"pyg: root={chosen.root} is no folder")
+            raise UsageError(f"pyg: root={chosen.root} is no folder: name one that holds the raw files of the dataset")
         cached = cache_folder() / "pyg-2" / f"{_key(title, argument, chosen)}.npz"
         if not cached.is_file():
             arrays = _arrays(_load(title, argument, chosen), f"pyg:{where}")
