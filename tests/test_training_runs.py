@@ -88,6 +88,34 @@ def test_lora_trains_an_adapter_that_eval_can_load(vlm, pictures, tmp_path):
     assert (row["task"], row["level"], row["n"], row["chance"]) == ("toy-shade", "easy", 3, 0.5)
 
 
+def test_an_adapter_stands_on_what_training_began_from(vlm, pictures, tmp_path):
+    lora = "peft={r: 2, target_modules: [q_proj, v_proj], init_lora_weights: false}"  # one that changes the model
+    first = train(recipe(vlm, pictures, tmp_path / "first", lora, "format_start={steps: 2, batch: 2}"))
+    assert base_of(first) == str(first / "format")
+    moved = first.rename(tmp_path / "moved")
+    second = train(recipe(moved / "model", pictures, tmp_path / "second", lora, "grpo.beta=0.01"))
+    assert base_of(second) == str(second / "base")
+    # What the second began from is all that the first had learnt, and so is the reference of its KL term.
+    for name, merged in loaded_weights(moved / "model").items():
+        assert np.array_equal(merged, loaded_weights(second / "base")[name])
+    kept = {result.stage: result.accuracy for result in read_run(second, "run").results}
+    assert set(kept) == {"start", "end"}
+
+
+def base_of(run: Path) -> str:
+    """The model that a run's adapter says it stands on."""
+    return json.loads((run / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+
+
+def loaded_weights(model: Path) -> dict[str, np.ndarray]:
+    """As whoever loads the folder has them, adapters merged."""
+    from ssl4rl_core.training.models import load_model
+    from ssl4rl_core.training.recipe import ModelSettings
+
+    state = load_model(ModelSettings(name=str(model))).model.state_dict()
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
 def weights(folder: Path) -> dict:
     from safetensors.numpy import load_file
 

@@ -1,7 +1,7 @@
 """`train(recipe)`: from a recipe to a run folder, by GRPO, with held-out accuracy before and after."""
 
+import contextlib
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,8 @@ from ssl4rl_core.training.data import (
 )
 from ssl4rl_core.training.evaluate import Evaluator, Outcome, evaluate
 from ssl4rl_core.training.format_start import start_on_format
-from ssl4rl_core.training.models import Loaded, load_model, model_without_weights, need_training
+from ssl4rl_core.training.model_folder import copied_for_vllm, partial_folder, save, settle
+from ssl4rl_core.training.models import Loaded, is_adapter, load_model, model_without_weights, need_training
 from ssl4rl_core.training.progress import Display, quietly
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.recipe import Recipe, Stage
@@ -46,8 +47,8 @@ def train(
 
     It holds recipe.yaml, environment.json, results.json, metrics.jsonl (a line a logged step), samples.jsonl and
     pictures/ (some held-out samples and what the model said to them at each stage), failures.jsonl (some that it got
-    wrong at the last stage), model/ (the trained model or its adapter), format/ (the model after the format start) and
-    checkpoints/.
+    wrong at the last stage), model/ (the trained model or its adapter), format/ (the model after the format start),
+    base/ (the model to begin with, if it came with an adapter) and checkpoints/.
 
     Under a distributed launcher every process calls this; the first one writes.
 
@@ -234,8 +235,6 @@ class _Run:
 
     def start_on_format(self) -> None:
         """The supervised start, with an adapter of its own where the recipe trains one; the result is saved whole."""
-        from accelerate import PartialState
-
         from ssl4rl_core.training.settings import with_adapter
 
         settings = self.recipe.format_start
@@ -256,11 +255,18 @@ class _Run:
         if self.recipe.peft is not None:
             model = model.merge_and_unload()
         self.loaded = self.loaded._replace(model=model)
+        self._keep(self._format_folder)
+
+    def _keep(self, folder: Path) -> None:
+        """Save the model as it is, and have it named after that."""
+        from accelerate import PartialState
+
         if self.writer.active:
-            save(self.loaded, self._format_folder)
+            save(self.loaded, folder)
         PartialState().wait_for_everyone()
-        # TRL takes the reference of the KL term, and vLLM its weights, from where the model says it is.
-        model.config.name_or_path = str(self._format_folder)
+        # From where the model says it is TRL takes the reference of the KL term, PEFT the base of an adapter, and vLLM
+        # the model.
+        self.loaded.model.config.name_or_path = self.loaded.model.name_or_path = str(folder)
 
     def learn(self) -> Any:
         """GRPO; returns the trained model, which is saved too."""
@@ -269,17 +275,22 @@ class _Run:
         from ssl4rl_core.training.settings import lora_config
         from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
 
-        stream = self.stream(self.recipe.seed)
-        trainer = StreamedTrainer(
-            model=self.loaded.model,
-            args=self.config,
-            processing_class=self.loaded.processor,
-            reward_funcs=reward_functions(self.judge, self.prompter.decode),
-            peft_config=lora_config(self.recipe),
-            stream=stream,
-            curriculum=self.curriculum(),
-            prompter=self.prompter,
-        )
+        stream, lora = self.stream(self.recipe.seed), lora_config(self.recipe)
+        if is_adapter(self.recipe.model.name) and self.recipe.format_start is None:
+            self._keep(self.writer.path / "base")
+        with self._opened_by_vllm():
+            trainer = StreamedTrainer(
+                model=self.loaded.model,
+                args=self.config,
+                processing_class=self.loaded.processor,
+                reward_funcs=reward_functions(self.judge, self.prompter.decode),
+                peft_config=lora,
+                stream=stream,
+                curriculum=self.curriculum(),
+                prompter=self.prompter,
+            )
+        if lora is not None:
+            lora.base_model_name_or_path = self.loaded.model.name_or_path
         trainer.remove_callback(PrinterCallback)
         checkpoint = None
         if self.resume:
@@ -292,11 +303,19 @@ class _Run:
         self.writer.skipped = stream.skipped
         self.writer.write_results()
         model = trainer.accelerator.unwrap_model(trainer.model)
-        partial = _partial(self.writer.path / "model")
+        partial = partial_folder(self.writer.path / "model")
         trainer.save_model(str(partial))  # by every process: sharded weights are gathered here
         if self.writer.active:
-            _settle(partial, self.writer.path / "model")
+            settle(partial, self.writer.path / "model")
         return model
+
+    def _opened_by_vllm(self) -> contextlib.AbstractContextManager[None]:
+        """While this lasts, whoever opens the model by its name finds the processor as it is here."""
+        model, settings = self.loaded.model, self.recipe.model
+        bounded = settings.min_pixels is not None or settings.max_pixels is not None
+        if not (self.config.use_vllm and bounded) or Path(model.name_or_path).parent == self.writer.path:
+            return contextlib.nullcontext()
+        return copied_for_vllm(self.loaded, self.writer.path / "vllm", writes=self.writer.active)
 
     def _logger(self, chance: float, advance: Callable[[int, str], None]) -> Callable[[dict[str, float]], None]:
         rewards: dict[str, float] = {}
@@ -343,25 +362,6 @@ def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) 
                 f"({reason}): set data.layout to composite, or build with --layout composite"
             ) from error
         raise Ssl4rlError(f"model {name} fails on a {sample.record.task} question: {reason}") from error
-
-
-def save(loaded: Loaded, folder: Path) -> None:
-    """Save a model and its processor under another name, then rename."""
-    partial = _partial(folder)
-    loaded.model.save_pretrained(partial)
-    loaded.processor.save_pretrained(partial)
-    _settle(partial, folder)
-
-
-def _partial(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.partial")
-
-
-def _settle(partial: Path, folder: Path) -> None:
-    """Put a folder that is whole in its place, instead of what a killed run has left there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
 
 
 def _spread(indices: list[int], count: int) -> set[int]:

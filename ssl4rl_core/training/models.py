@@ -76,7 +76,7 @@ def _kind(settings: ModelSettings) -> _Kind:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-    base = _base_of(settings.name) if _is_adapter(settings.name) else settings.name
+    base = _base_of(settings.name) if is_adapter(settings.name) else settings.name
     config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     attention = {"attn_implementation": settings.attn_implementation} if settings.attn_implementation else {}
     if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
@@ -88,7 +88,7 @@ def _load(settings: ModelSettings) -> Loaded:
     name, kind = settings.name, _kind(settings)
     options = {"dtype": settings.dtype, **kind.attention}
     model = kind.model_class.from_pretrained(kind.base, trust_remote_code=False, **options)
-    if _is_adapter(name):
+    if is_adapter(name):
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
@@ -99,7 +99,8 @@ def _load(settings: ModelSettings) -> Loaded:
     return Loaded(model.to(_device()).eval(), processor)
 
 
-def _is_adapter(name: str) -> bool:
+def is_adapter(name: str) -> bool:
+    """Whether a folder of this name holds a LoRA adapter alone."""
     return (Path(name) / "adapter_config.json").is_file()
 
 
@@ -109,7 +110,8 @@ def _base_of(adapter: str) -> str:
     base = PeftConfig.from_pretrained(adapter).base_model_name_or_path
     if not base:
         raise UsageError(f"the adapter in {adapter} does not name its base model")
-    return base
+    beside = Path(adapter).parent / Path(base).name  # where a run that was moved has what its adapter stands on
+    return str(beside) if beside.is_dir() and not Path(base).is_dir() else base
 
 
 def _device() -> Any:

@@ -80,6 +80,15 @@ class Prompter:
         )
         return dict(encoded)
 
+    def short(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """Token ids of prompts in which one mark stands for each picture, as vLLM takes them."""
+        texts = self.processor.apply_chat_template(
+            list(conversations), add_generation_prompt=True, tokenize=False, **self._options
+        )
+        begin = self.tokenizer.bos_token
+        options = [{"add_special_tokens": not (begin and text.startswith(begin))} for text in texts]
+        return [self.tokenizer(text, **each)["input_ids"] for text, each in zip(texts, options, strict=True)]
+
     def tokens(self, conversation: Conversation) -> int:
         """How many tokens a prompt has, those of its pictures included."""
         return int(self.encode([conversation])["input_ids"].shape[1])

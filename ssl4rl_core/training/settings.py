@@ -66,10 +66,17 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
         "model_init_kwargs": None,
     }
     try:
-        return GRPOConfig(**{**defaults, **given, **ours})
+        config = GRPOConfig(**{**defaults, **given, **ours})
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         named = [key for key in recipe.grpo if key in str(error)]
         raise UsageError(f"{recipe.where('grpo', *named[:1])}: {one_line(error)}") from error
+    bounds = {name: getattr(recipe.model, name) for name in ("min_pixels", "max_pixels")}
+    if config.use_vllm and config.vllm_mode == "server" and (set_here := [name for name in bounds if bounds[name]]):
+        raise UsageError(
+            f"{recipe.where('model', set_here[0])}: a vLLM server shows the model pictures at sizes of its own: bring "
+            "them to size by data.max_side instead, or take vllm_mode: colocate"
+        )
+    return config
 
 
 def missing_here(recipe: Recipe) -> Iterator[str]:

@@ -14,8 +14,9 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from data_builders.atomic import write_whole
+from ssl4rl_core.training.colocated import asked_alike
 from ssl4rl_core.training.curriculum import Curriculum
-from ssl4rl_core.training.prompts import Prompter
+from ssl4rl_core.training.prompts import Conversation, Prompter
 from ssl4rl_core.training.stream import Reference, Stream, batches_of_a_pass
 
 METRICS = {
@@ -31,6 +32,7 @@ METRICS = {
     "entropy": "entropy",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
+    "sampling/sampling_logp_difference/mean": "sampling_logp_difference",
     "step_time": "seconds",
     "stream_seconds": "stream_seconds",
     "reward_seconds": "reward_seconds",
@@ -65,7 +67,11 @@ class StreamedTrainer(GRPOTrainer):
         self._slots = (args.generation_batch_size or 0) // self._group
         self._reward_weights = torch.tensor(args.reward_weights or [1.0])
         self._passes_per_batch = (args.steps_per_generation or 1) * args.num_iterations
+        self._asked: list[Conversation] = []
         super().__init__(args=args, train_dataset=self._slot_numbers(args), **options)
+        if args.use_vllm and args.vllm_mode == "colocate":
+            vllm: Any = self.vllm_generation
+            vllm.generate = asked_alike(vllm.generate, lambda: prompter.short(self._asked))
         models: tuple[Any, ...] = (self.model, self.ref_model)
         for model in models:
             if model is not None:
@@ -94,6 +100,7 @@ class StreamedTrainer(GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         """As TRL does, but a prompt without pictures has none instead of None, which no processor takes in a mix."""
+        self._asked = prompts
         ids, images, fields = super()._tokenize_prompts(prompts)
         return ids, images and [pictures or [] for pictures in images], fields
 

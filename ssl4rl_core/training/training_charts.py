@@ -57,6 +57,7 @@ OF_TASKS = (
 HEALTH = (
     Quantity("kl", "Distance from the first model", "KL divergence."),
     Quantity("entropy", "Entropy", "Of the next token, nats."),
+    Quantity("sampling_logp_difference", "Distance of vLLM from the trainer", "Of log probabilities, a token."),
     Quantity("seconds", "Time of a step", "Seconds."),
     Quantity("stream_seconds", "Time for samples", "Seconds of a step in which they are read or rendered."),
     Quantity("reward_seconds", "Time for rewards", "Seconds of a step: judging, and waiting for other processes."),
