@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -251,3 +252,42 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "trl", None)
     assert cli(["eval", "--model", "m", "--data", "d"]) == 1
     assert "pip install 'ssl4rl-core[train]'" in capsys.readouterr().err
+
+
+def test_a_sharded_model_is_evaluated_as_it_was_saved(vlm, pictures, tmp_path, monkeypatch):
+    from ssl4rl_core.training import grpo
+    from ssl4rl_core.training.trainer import StreamedTrainer
+
+    loaded: list[str] = []
+    load_model = grpo.load_model
+    monkeypatch.setattr(grpo, "load_model", lambda settings: loaded.append(settings.name) or load_model(settings))
+    monkeypatch.setattr(StreamedTrainer, "sharded", True)
+    out = train(recipe(vlm, pictures, tmp_path / "run"))
+    assert loaded == [str(vlm), str(out / "model")]
+    with pytest.raises(UsageError, match="a mix of pictures and text cannot be trained under FSDP"):
+        train(recipe(vlm, pictures, tmp_path / "mix", tasks="[toy-shade:easy, toy-word:easy]"))
+
+
+def test_under_zero_3_a_model_is_loaded_whole_and_the_trainer_is_still_told(lm):
+    from transformers.integrations import deepspeed
+
+    from ssl4rl_core.training import models
+    from ssl4rl_core.training.recipe import ModelSettings
+
+    class ZeroThree:
+        """As TrainingArguments make it, which keep it alive."""
+
+        config: ClassVar = {"zero_optimization": {"stage": 3}}
+
+        def is_zero3(self) -> bool:
+            return True
+
+    told = ZeroThree()
+    deepspeed.set_hf_deepspeed_config(told)
+    try:
+        # Told of ZeRO 3, transformers wants the package deepspeed, and leaves each process a part of the weights.
+        assert all(weight.numel() for weight in models.load_model(ModelSettings(name=str(lm))).model.parameters())
+        assert models.model_without_weights(ModelSettings(name=str(lm))).num_parameters()
+        assert deepspeed.is_deepspeed_zero3_enabled()
+    finally:
+        deepspeed.unset_hf_deepspeed_config()

@@ -291,6 +291,11 @@ class _Run:
             )
         if lora is not None:
             lora.base_model_name_or_path = self.loaded.model.name_or_path
+        if trainer.sharded and len({bool(sample.images) for sample in self.first.values()}) > 1:
+            raise UsageError(
+                "a mix of pictures and text cannot be trained under FSDP or ZeRO 3, where all processes must compute "
+                "alike, and text leaves the vision part out: train without them, or one of both kinds alone"
+            )
         trainer.remove_callback(PrinterCallback)
         checkpoint = None
         if self.resume:
@@ -307,7 +312,10 @@ class _Run:
         trainer.save_model(str(partial))  # by every process: sharded weights are gathered here
         if self.writer.active:
             settle(partial, self.writer.path / "model")
-        return model
+        if not trainer.sharded:
+            return model
+        trainer.accelerator.wait_for_everyone()
+        return load_model(self.recipe.model.model_copy(update={"name": str(self.writer.path / "model")})).model
 
     def _opened_by_vllm(self) -> contextlib.AbstractContextManager[None]:
         """While this lasts, whoever opens the model by its name finds the processor as it is here."""

@@ -1,5 +1,7 @@
 """Loading a model, any that transformers can, by folder or by name; with or without eyes, or an adapter."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +40,29 @@ def load_model(settings: ModelSettings) -> Loaded:
     """
     need_training(f"model {settings.name}")
     try:
-        loaded = _load(settings)
+        with _whole():
+            loaded = _load(settings)
     except _UNLOADABLE as error:
         raise _cannot_load(settings.name, error) from error
     _set_pixels(loaded.processor, settings)
     return loaded
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """While this lasts, transformers loads all weights into each process under ZeRO 3 too, which is told of globally.
+
+    Models are asked before they are trained; the trainer leaves each process its part then.
+    """
+    from transformers.integrations import deepspeed
+
+    known = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if known is not None and (config := known()) is not None:
+            deepspeed.set_hf_deepspeed_config(config)
 
 
 def model_without_weights(settings: ModelSettings) -> Any:
@@ -52,7 +72,7 @@ def model_without_weights(settings: ModelSettings) -> Any:
 
     try:
         kind = _kind(settings)
-        with torch.device("meta"):
+        with _whole(), torch.device("meta"):
             return kind.model_class.from_config(kind.config, **kind.attention)
     except _UNLOADABLE as error:
         raise _cannot_load(settings.name, error) from error

@@ -85,6 +85,12 @@ class StreamedTrainer(GRPOTrainer):
             batches = min(batches, args.max_steps * accumulated)
         return Dataset.from_dict({"prompt": list(range(self._slots)) * batches})
 
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a part of the weights alone, by FSDP or ZeRO 3, so that all must compute alike."""
+        plugin = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
+        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
     def steps(self) -> int:
         """How many optimizer steps the whole training has."""
         if self.args.max_steps > 0:
