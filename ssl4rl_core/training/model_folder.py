@@ -46,8 +46,8 @@ def copied_for_vllm(loaded: Loaded, folder: Path, *, writes: bool) -> Iterator[N
     model.name_or_path = str(folder)
     try:
         yield
+        PartialState().wait_for_everyone()
     finally:
         model.name_or_path = name
-    PartialState().wait_for_everyone()
-    if writes:
-        shutil.rmtree(folder)
+        if writes:
+            shutil.rmtree(folder)

@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 
 _RECORDS = ("recipe.yaml", "environment.json", "results.json", "metrics.jsonl", "samples.jsonl", "failures.jsonl")
 _FILES = (*_RECORDS, "report.html")
-_FOLDERS = ("checkpoints", "format", "model", "pictures")
-_PACKAGES = ("ssl4rl-core", "torch", "transformers", "trl", "peft", "accelerate", "vllm", "numpy", "pillow")
+_FOLDERS = ("base", "checkpoints", "format", "model", "pictures", "vllm")
+_PACKAGES = (
+    "ssl4rl-core",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "deepspeed",
+    "vllm",
+    "numpy",
+    "pillow",
+)
 _PICTURE_SIDE = 512
 _FAILURES = 4
 _MAY_CHANGE = ("grpo.max_steps", "grpo.num_train_epochs", "grpo.save_steps", "output")
