@@ -1,17 +1,15 @@
 """vLLM on the devices that train, with a stand-in for it that reads prompts as it does."""
 
 import contextlib
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.training.run_folder import read_run
-from tests.training_toys import recipe, train
+from tests.training_toys import base_of, recipe, train
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytestmark = pytest.mark.usefixtures("toy_tasks", "vllm")
@@ -91,8 +89,3 @@ def test_after_a_format_start_vllm_opens_what_came_of_it(vlm, pictures, tmp_path
 def test_a_server_is_not_asked_at_sizes_that_it_cannot_know(vlm, pictures, tmp_path):
     with pytest.raises(UsageError, match=r"min_pixels.*a vLLM server shows the model pictures at sizes of its own"):
         train(recipe(vlm, pictures, tmp_path / "run", *LARGER, "grpo.vllm_mode=server"))
-
-
-def base_of(run: Path) -> str:
-    """The model that a run's adapter says it stands on."""
-    return json.loads((run / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]

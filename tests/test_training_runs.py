@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from ssl4rl_core.cli import run as cli
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.training.recipe import parse_recipe
 from ssl4rl_core.training.run_folder import read_run
-from tests.training_toys import recipe, train
+from tests.training_toys import base_of, recipe, train
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytestmark = pytest.mark.usefixtures("toy_tasks")
@@ -94,18 +95,26 @@ def test_an_adapter_stands_on_what_training_began_from(vlm, pictures, tmp_path):
     first = train(recipe(vlm, pictures, tmp_path / "first", lora, "format_start={steps: 2, batch: 2}"))
     assert base_of(first) == str(first / "format")
     moved = first.rename(tmp_path / "moved")
-    second = train(recipe(moved / "model", pictures, tmp_path / "second", lora, "grpo.beta=0.01"))
+    learnt = loaded_weights(moved / "model")
+    second = train(recipe(moved / "model", pictures, tmp_path / "second", lora))
     assert base_of(second) == str(second / "base")
-    # What the second began from is all that the first had learnt, and so is the reference of its KL term.
-    for name, merged in loaded_weights(moved / "model").items():
-        assert np.array_equal(merged, loaded_weights(second / "base")[name])
-    kept = {result.stage: result.accuracy for result in read_run(second, "run").results}
-    assert set(kept) == {"start", "end"}
+    begun = loaded_weights(second / "base")
+    assert all(np.array_equal(begun[name], weight) for name, weight in learnt.items())
+    # A copy goes with its own base, and not with what the first run has there.
+    shutil.copytree(second, tmp_path / "copy")
+    shutil.rmtree(second / "base")
+    assert loaded_weights(tmp_path / "copy" / "model")
 
 
-def base_of(run: Path) -> str:
-    """The model that a run's adapter says it stands on."""
-    return json.loads((run / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+def test_all_weights_of_a_model_that_came_with_an_adapter_can_be_trained(vlm, pictures, tmp_path):
+    lora = "peft={r: 2, target_modules: [q_proj, v_proj], init_lora_weights: false}"
+    first = train(recipe(vlm, pictures, tmp_path / "first", lora))
+    second = train(recipe(first / "model", pictures, tmp_path / "second", "grpo.beta=0.01", "evaluate.stages=[]"))
+    # The reference of the KL term has the adapter in it.
+    assert read_run(second, "run").metrics[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(UsageError, match="--overwrite replaces"):
+        train(recipe(second / "model", pictures, second), overwrite=True)
+    assert (second / "model").is_dir()
 
 
 def loaded_weights(model: Path) -> dict[str, np.ndarray]:
@@ -254,18 +263,19 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     assert "pip install 'ssl4rl-core[train]'" in capsys.readouterr().err
 
 
-def test_a_sharded_model_is_evaluated_as_it_was_saved(vlm, pictures, tmp_path, monkeypatch):
+def test_a_model_that_is_shared_out_is_evaluated_as_it_was_saved(vlm, pictures, tmp_path, monkeypatch):
     from ssl4rl_core.training import grpo
-    from ssl4rl_core.training.trainer import StreamedTrainer
 
     loaded: list[str] = []
     load_model = grpo.load_model
     monkeypatch.setattr(grpo, "load_model", lambda settings: loaded.append(settings.name) or load_model(settings))
-    monkeypatch.setattr(StreamedTrainer, "sharded", True)
+    monkeypatch.setattr("ssl4rl_core.training.settings.shares_weights_out", lambda config: True)
     out = train(recipe(vlm, pictures, tmp_path / "run"))
     assert loaded == [str(vlm), str(out / "model")]
+    assert [result.stage for result in read_run(out, "run").results] == ["start", "end"]
     with pytest.raises(UsageError, match="a mix of pictures and text cannot be trained under FSDP"):
         train(recipe(vlm, pictures, tmp_path / "mix", tasks="[toy-shade:easy, toy-word:easy]"))
+    assert not (tmp_path / "mix").exists()
 
 
 def test_under_zero_3_a_model_is_loaded_whole_and_the_trainer_is_still_told(lm):

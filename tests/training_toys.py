@@ -1,5 +1,6 @@
 """Toys that training is tried on: three tasks that ask next to nothing, the texts their models know, and a recipe."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,14 @@ output: {output}
     return parse_recipe(text, changes=changes)
 
 
-def train(made: Recipe) -> Path:
+def base_of(run: Path) -> str:
+    """The model that a run's adapter says it stands on."""
+    return json.loads((run / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+
+
+def train(made: Recipe, *, overwrite: bool = False) -> Path:
     """Run it without a display; returns the run's folder."""
     from ssl4rl_core.training.grpo import train as run
     from ssl4rl_core.training.progress import Display
 
-    return run(made, display=Display(shown=False))
+    return run(made, overwrite=overwrite, display=Display(shown=False))

@@ -76,7 +76,7 @@ class _Remote:
         return data is not None and there.blob_id == git_hash(data)
 
 
-class _Named(BaseModel):
+class _ShardList(BaseModel):
     """Of a manifest, what is the same in all versions of ssl4rl that describe a shard alike."""
 
     shards: list[Sidecar]
@@ -101,9 +101,10 @@ def push(
 
     Up to a thousand changed shards come in one commit with the card and the manifest, so that readers see all of it or
     nothing; of more, card and manifest come in the last. What the manifest there names (shards, their sidecars and
-    previews) and this build does not have is deleted in that commit too, whichever version of ssl4rl wrote it.
-    Whatever else lies in the repository stays. So do the shards of a push that was interrupted before its manifest came
-    and then given up for another build: the card's lines would load them too, so delete them by hand.
+    previews) and this build does not have is deleted in that commit too, if that manifest describes shards as this
+    version of ssl4rl does. Whatever else lies in the repository stays. So do the shards of a push that was interrupted
+    before its manifest came and then given up for another build: the card's lines would load them too, so delete them
+    by hand.
 
     Args:
         repo: "user/name", or "organization/name".
@@ -182,7 +183,7 @@ def _earlier(api: "HfApi", repo: str, revision: str, remote: _Remote) -> list[Si
     with tempfile.TemporaryDirectory(prefix="ssl4rl-push-") as folder:
         api.hf_hub_download(repo, MANIFEST, repo_type="dataset", revision=revision, local_dir=folder)
         try:
-            return _Named.model_validate_json((Path(folder) / MANIFEST).read_bytes()).shards
+            return _ShardList.model_validate_json((Path(folder) / MANIFEST).read_bytes()).shards
         except ValidationError:
             return []
 

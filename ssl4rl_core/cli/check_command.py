@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, whole_lines
+from ssl4rl_core.cli.tables import JsonOption, table_console
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import load_file, registry
 from ssl4rl_core.testing.checks import CHECKS, Outcome, Subject, check_task, digest_file, record
@@ -70,7 +70,7 @@ def check_command(
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    console = whole_lines()
+    console = table_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("check", "", "what it is about"):
         table.add_column(column, overflow="fold")

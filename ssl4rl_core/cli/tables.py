@@ -19,7 +19,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     if as_json:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False))
         return
-    console = whole_lines()
+    console = table_console()
     if not rows:
         console.print(empty)
         return
@@ -31,7 +31,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     console.print(table)
 
 
-def whole_lines() -> Console:
+def table_console() -> Console:
     """A console that folds nothing in a pipe, where whoever reads looks for whole lines."""
     piped = not Console().is_terminal and "COLUMNS" not in os.environ
     return Console(width=_UNCUT if piped else None, highlight=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl4rl_core.configs import check_rewards
-from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Skip
@@ -27,7 +28,7 @@ from ssl4rl_core.training.format_start import start_on_format
 from ssl4rl_core.training.model_folder import copied_for_vllm, partial_folder, save, settle
 from ssl4rl_core.training.models import Loaded, is_adapter, load_model, model_without_weights, need_training
 from ssl4rl_core.training.progress import Display, quietly
-from ssl4rl_core.training.prompts import Prompter
+from ssl4rl_core.training.prompts import Prompter, check_prompt
 from ssl4rl_core.training.recipe import Recipe, Stage
 from ssl4rl_core.training.rewards import Judge, reward_functions
 from ssl4rl_core.training.run_folder import Result
@@ -48,7 +49,7 @@ def train(
     It holds recipe.yaml, environment.json, results.json, metrics.jsonl (a line a logged step), samples.jsonl and
     pictures/ (some held-out samples and what the model said to them at each stage), failures.jsonl (some that it got
     wrong at the last stage), model/ (the trained model or its adapter), format/ (the model after the format start),
-    base/ (the model to begin with, if it came with an adapter) and checkpoints/.
+    base/ (the model to begin with, if it came with an adapter and is needed) and checkpoints/.
 
     Under a distributed launcher every process calls this; the first one writes.
 
@@ -148,9 +149,24 @@ class _Run:
 
         return grpo_config(self.recipe)
 
+    @cached_property
+    def shared_out(self) -> bool:
+        """Whether training leaves each process a part of the weights alone."""
+        from ssl4rl_core.training.settings import shares_weights_out
+
+        return shares_weights_out(self.config)
+
     @property
     def _format_folder(self) -> Path:
-        return Path(self.recipe.output) / "format"
+        return self.writer.path / "format"
+
+    @property
+    def _base_folder(self) -> Path:
+        return self.writer.path / "base"
+
+    @property
+    def _trained_folder(self) -> Path:
+        return self.writer.path / "model"
 
     def check(self) -> None:
         """Find what is wrong with the recipe before anything is written: settings, data, then the model."""
@@ -163,6 +179,11 @@ class _Run:
         _ = self.config
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
+        if self.shared_out and len({bool(sample.images) for sample in self.first.values()}) > 1:
+            raise UsageError(
+                "a mix of pictures and text cannot be trained under FSDP or ZeRO 3, where all processes must compute "
+                "alike, and text leaves the vision part out: train without them, or one of both kinds alone"
+            )
         check_prompts(self.recipe, self.mix.samples)
         self.curriculum()
         asked, evaluated = [*self.first.values()], [self.held_out, *self.downstream]
@@ -186,7 +207,10 @@ class _Run:
             if not self.formatted:
                 self.start_on_format()
             self.evaluate("format", self.loaded.model)
-        self.evaluate("end", self.learn())
+        self.learn()
+        if self.shared_out:
+            self.gather()
+        self.evaluate("end", self.loaded.model)
 
     def stream(self, seed: int) -> Stream:
         """The stream of training samples, which passes over prompts that are too long."""
@@ -268,16 +292,17 @@ class _Run:
         # the model.
         self.loaded.model.config.name_or_path = self.loaded.model.name_or_path = str(folder)
 
-    def learn(self) -> Any:
-        """GRPO; returns the trained model, which is saved too."""
+    def learn(self) -> None:
+        """GRPO; the trained model is saved, and is the run's model from here on."""
         from transformers import PrinterCallback
 
         from ssl4rl_core.training.settings import lora_config
         from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
 
         stream, lora = self.stream(self.recipe.seed), lora_config(self.recipe)
-        if is_adapter(self.recipe.model.name) and self.recipe.format_start is None:
-            self._keep(self.writer.path / "base")
+        named = lora is not None or self.config.beta or self.config.use_vllm
+        if named and is_adapter(self.recipe.model.name) and self.recipe.format_start is None:
+            self._keep(self._base_folder)
         with self._opened_by_vllm():
             trainer = StreamedTrainer(
                 model=self.loaded.model,
@@ -291,11 +316,6 @@ class _Run:
             )
         if lora is not None:
             lora.base_model_name_or_path = self.loaded.model.name_or_path
-        if trainer.sharded and len({bool(sample.images) for sample in self.first.values()}) > 1:
-            raise UsageError(
-                "a mix of pictures and text cannot be trained under FSDP or ZeRO 3, where all processes must compute "
-                "alike, and text leaves the vision part out: train without them, or one of both kinds alone"
-            )
         trainer.remove_callback(PrinterCallback)
         checkpoint = None
         if self.resume:
@@ -307,21 +327,30 @@ class _Run:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self.writer.skipped = stream.skipped
         self.writer.write_results()
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        partial = partial_folder(self.writer.path / "model")
-        trainer.save_model(str(partial))  # by every process: sharded weights are gathered here
+        self.loaded = self.loaded._replace(model=trainer.accelerator.unwrap_model(trainer.model))
+        partial = partial_folder(self._trained_folder)
         if self.writer.active:
-            settle(partial, self.writer.path / "model")
-        if not trainer.sharded:
-            return model
+            shutil.rmtree(partial, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
-        return load_model(self.recipe.model.model_copy(update={"name": str(self.writer.path / "model")})).model
+        trainer.save_whole(partial)
+        if self.writer.active:
+            settle(partial, self._trained_folder)
+        trainer.accelerator.wait_for_everyone()
+
+    def gather(self) -> None:
+        """Have the trained model whole again, as it was saved, in place of this process's part of it."""
+        from accelerate.utils import release_memory
+
+        del self.loaded
+        release_memory()
+        self.loaded = load_model(self.recipe.model.model_copy(update={"name": str(self._trained_folder)}))
 
     def _opened_by_vllm(self) -> contextlib.AbstractContextManager[None]:
         """While this lasts, whoever opens the model by its name finds the processor as it is here."""
         model, settings = self.loaded.model, self.recipe.model
         bounded = settings.min_pixels is not None or settings.max_pixels is not None
-        if not (self.config.use_vllm and bounded) or Path(model.name_or_path).parent == self.writer.path:
+        kept = Path(model.name_or_path) in (self._format_folder, self._base_folder)
+        if kept or not (self.config.use_vllm and bounded):
             return contextlib.nullcontext()
         return copied_for_vllm(self.loaded, self.writer.path / "vllm", writes=self.writer.active)
 
@@ -340,36 +369,6 @@ class _Run:
         """What a blind guesser would earn of the answer reward, over the mix."""
         total = sum(self.mix.weights.values())
         return sum(weight / total * self.first[config].record.chance for config, weight in self.mix.weights.items())
-
-
-def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) -> None:
-    """Ask the model for one token, so that a question it cannot take is found before anything is trained.
-
-    Raises:
-        UsageError: the question has several pictures and the model fails on it.
-        Ssl4rlError: it fails on a question with one picture or none.
-    """
-    import torch
-
-    try:
-        inputs = prompter.encode([prompter.conversation(sample)])
-        with torch.no_grad():
-            loaded.model.generate(
-                **{key: value.to(loaded.model.device) for key, value in inputs.items()},
-                max_new_tokens=1,
-                do_sample=False,
-                pad_token_id=prompter.tokenizer.pad_token_id,
-            )
-    except Ssl4rlError:
-        raise
-    except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        if len(sample.images) > 1:
-            raise UsageError(
-                f"model {name} cannot take the {len(sample.images)} pictures of a {sample.record.task} question "
-                f"({reason}): set data.layout to composite, or build with --layout composite"
-            ) from error
-        raise Ssl4rlError(f"model {name} fails on a {sample.record.task} question: {reason}") from error
 
 
 def _spread(indices: list[int], count: int) -> set[int]:

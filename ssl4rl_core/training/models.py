@@ -78,6 +78,9 @@ def model_without_weights(settings: ModelSettings) -> Any:
         raise _cannot_load(settings.name, error) from error
 
 
+OWN_BASES = ("format", "base")
+"""Folders of a run that may hold what its adapter stands on: the model after the format start, or as training began."""
+
 _UNLOADABLE = OSError, ValueError, KeyError, ImportError
 """What transformers raises for a model that is not there, is of no kind it knows, or wants a package."""
 
@@ -112,6 +115,7 @@ def _load(settings: ModelSettings) -> Loaded:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
+        model.requires_grad_(True)  # PEFT has frozen what an adapter stands on
     processor = kind.processor_class.from_pretrained(name, padding_side="left", trust_remote_code=False)
     tokenizer = getattr(processor, "tokenizer", processor)
     if tokenizer.pad_token is None:
@@ -130,8 +134,9 @@ def _base_of(adapter: str) -> str:
     base = PeftConfig.from_pretrained(adapter).base_model_name_or_path
     if not base:
         raise UsageError(f"the adapter in {adapter} does not name its base model")
-    beside = Path(adapter).parent / Path(base).name  # where a run that was moved has what its adapter stands on
-    return str(beside) if beside.is_dir() and not Path(base).is_dir() else base
+    # A run keeps beside its adapter what that stands on, and keeps it there when it is copied or moved.
+    beside = Path(adapter).parent / Path(base).name
+    return str(beside) if beside.name in OWN_BASES and (beside / "config.json").is_file() else base
 
 
 def _device() -> Any:

@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssl4rl_core.errors import UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.questions import question
 from ssl4rl_core.samples import Sample
+from ssl4rl_core.training.models import Loaded
 from ssl4rl_core.verification import HasTasks
 
 if TYPE_CHECKING:
@@ -118,3 +119,33 @@ class Prompter:
                 f"{self.response_format.name} cannot be kept: use think_answer or boxed"
             )
         return prefill
+
+
+def check_prompt(loaded: Loaded, prompter: Prompter, name: str, sample: Sample) -> None:
+    """Ask the model for one token, so that a question it cannot take is found before anything is trained.
+
+    Raises:
+        UsageError: the question has several pictures and the model fails on it.
+        Ssl4rlError: it fails on a question with one picture or none.
+    """
+    import torch
+
+    try:
+        inputs = prompter.encode([prompter.conversation(sample)])
+        with torch.no_grad():
+            loaded.model.generate(
+                **{key: value.to(loaded.model.device) for key, value in inputs.items()},
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=prompter.tokenizer.pad_token_id,
+            )
+    except Ssl4rlError:
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        if len(sample.images) > 1:
+            raise UsageError(
+                f"model {name} cannot take the {len(sample.images)} pictures of a {sample.record.task} question "
+                f"({reason}): set data.layout to composite, or build with --layout composite"
+            ) from error
+        raise Ssl4rlError(f"model {name} fails on a {sample.record.task} question: {reason}") from error

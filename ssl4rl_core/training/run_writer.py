@@ -61,10 +61,18 @@ class RunWriter:
         self._resumed = resume
         if resume:
             self._take_up()
+        elif overwrite and (lost := [name for name in _FOLDERS if self._holds_the_model(name)]):
+            raise UsageError(
+                f"model {recipe.model.name} lies in {self.path / lost[0]}, which --overwrite replaces: choose another "
+                "output"
+            )
         elif active and not overwrite and (present := self._present()):
             raise UsageError(
                 f"{self.path} holds a run already ({present[0]}): choose another output, or say --resume or --overwrite"
             )
+
+    def _holds_the_model(self, name: str) -> bool:
+        return Path(self.recipe.model.name).resolve().is_relative_to((self.path / name).resolve())
 
     def _present(self) -> list[str]:
         return [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]

@@ -79,6 +79,13 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
     return config
 
 
+def shares_weights_out(config: GRPOConfig) -> bool:
+    """Whether each process will hold a part of the weights alone, by FSDP or ZeRO 3, so that all must compute alike."""
+    if config.deepspeed_plugin is not None:
+        return config.deepspeed_plugin.zero_stage == 3
+    return bool(config.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def missing_here(recipe: Recipe) -> Iterator[str]:
     """What the recipe needs and this machine lacks, where that stands, and what mends it."""
     if recipe.grpo.get("use_vllm") and not is_vllm_available():

@@ -45,6 +45,9 @@ OF_CONFIGS = ("rewards/answer/", "rewards/format/", "frac_reward_zero_std/", "co
 CURRICULUM = "curriculum.json"
 """The curriculum's state, in a checkpoint."""
 
+_GATHERED = "stage3_gather_16bit_weights_on_model_save"
+"""DeepSpeed's word for saving weights in one piece."""
+
 PIXELS = ("pixel_values", "image_grid_thw", "image_sizes", "image_position_ids", "pixel_attention_mask")
 
 
@@ -68,6 +71,9 @@ class StreamedTrainer(GRPOTrainer):
         self._reward_weights = torch.tensor(args.reward_weights or [1.0])
         self._passes_per_batch = (args.steps_per_generation or 1) * args.num_iterations
         self._asked: list[Conversation] = []
+        if args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3:
+            # Off unless asked for, and then the trained model would be saved in parts that nothing else reads.
+            args.deepspeed_plugin.deepspeed_config["zero_optimization"][_GATHERED] = True
         super().__init__(args=args, train_dataset=self._slot_numbers(args), **options)
         if args.use_vllm and args.vllm_mode == "colocate":
             vllm: Any = self.vllm_generation
@@ -85,11 +91,12 @@ class StreamedTrainer(GRPOTrainer):
             batches = min(batches, args.max_steps * accumulated)
         return Dataset.from_dict({"prompt": list(range(self._slots)) * batches})
 
-    @property
-    def sharded(self) -> bool:
-        """Whether each process holds a part of the weights alone, by FSDP or ZeRO 3, so that all must compute alike."""
-        plugin = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
-        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+    def save_whole(self, folder: Path) -> None:
+        """Save the model, or its adapter, in one piece. Every process calls this: parts are gathered here."""
+        if self.is_fsdp_enabled:
+            plugin: Any = self.accelerator.state.fsdp_plugin
+            plugin.set_state_dict_type("FULL_STATE_DICT")
+        self.save_model(str(folder))
 
     def steps(self) -> int:
         """How many optimizer steps the whole training has."""
