@@ -30,6 +30,7 @@ class Vllm:
         from transformers import AutoProcessor
 
         self.opened.append(model.name_or_path)
+        self.generation_kwargs: dict[str, Any] = {}
         self._processor: Any = AutoProcessor.from_pretrained(model.name_or_path)
 
     def sync_weights(self) -> None:

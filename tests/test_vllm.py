@@ -21,8 +21,8 @@ pytestmark = [
 
 def test_what_vllm_says_is_as_likely_to_the_trainer(vlm, pictures, tmp_path):
     changes = ("model.min_pixels=3136", "model.max_pixels=3200", "grpo.use_vllm=true", "grpo.vllm_mode=colocate")
-    # The format start teaches the model not to say marks of pictures, which no trained model does.
-    changes += ("format_start={steps: 30, batch: 8, learning_rate: 3e-3}", "grpo.gradient_accumulation_steps=3")
+    # Long completions of a model that has learnt nothing: one in 250 of their tokens would be the mark of a picture.
+    changes += ("grpo.max_completion_length=128", "grpo.gradient_accumulation_steps=3")
     tasks = "[toy-shade:easy, toy-pair:easy, toy-word:easy]"
     out = train(recipe(vlm, pictures, tmp_path / "run", *changes, tasks=tasks))
     # vLLM computes in bfloat16; with other pictures, or other tokens of theirs, 0.1 and more.
