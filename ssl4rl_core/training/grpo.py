@@ -300,8 +300,8 @@ class _Run:
         from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
 
         stream, lora = self.stream(self.recipe.seed), lora_config(self.recipe)
-        named = lora is not None or self.config.beta or self.config.use_vllm
-        if named and is_adapter(self.recipe.model.name) and self.recipe.format_start is None:
+        opened = lora is not None or self.config.beta or self.config.use_vllm  # by its name, see _keep
+        if opened and is_adapter(self.recipe.model.name) and self.recipe.format_start is None:
             self._keep(self._base_folder)
         with self._opened_by_vllm():
             trainer = StreamedTrainer(

@@ -78,10 +78,10 @@ class StreamedTrainer(GRPOTrainer):
         if args.use_vllm and args.vllm_mode == "colocate":
             vllm: Any = self.vllm_generation
             vllm.generate = asked_alike(vllm.generate, lambda: prompter.short(self._asked))
-            if prompter.sees_pictures:
-                # A mark in a completion is a picture that is not there; where transformers generates, TRL sees to it.
-                bias = {prompter.processor.image_token_id: -100.0}
-                vllm.generation_kwargs = {"logit_bias": bias, **vllm.generation_kwargs}
+            mark = getattr(prompter.processor, "image_token_id", None)
+            if mark is not None:
+                # In a completion it would be a picture that is not there; where transformers generates, TRL sees to it.
+                vllm.generation_kwargs = {"logit_bias": {mark: -100.0}, **vllm.generation_kwargs}
         models: tuple[Any, ...] = (self.model, self.ref_model)
         for model in models:
             if model is not None:
