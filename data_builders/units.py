@@ -11,7 +11,7 @@ from data_builders.shards import ShardWriter
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.samples import Item, Split
-from ssl4rl_core.sources import Source
+from ssl4rl_core.sources import Entry, Source
 from ssl4rl_core.tasks import Skip, SourceChanged
 
 Tick = Callable[[int, int], None]
@@ -42,16 +42,20 @@ class Worker:
             samples = 0
             entries = unit.entries(self._renderer.source, self._plan.options.splitter)
             for done, entry in enumerate(entries, 1):
-                try:
-                    item = self._renderer.load(unit.kind, entry)
-                except Skip as skip:
-                    for _, _, skips in shards:
-                        skips[self._reason(skip, entry.id)] += 1
-                else:
-                    samples += sum(self._ask(config, item, unit.split, shard, skips) for config, shard, skips in shards)
+                samples += self._ask_all(entry, unit, shards)
                 tick(done, samples)
             for _, shard, skips in shards:
                 shard.finish(skips)
+
+    def _ask_all(self, entry: Entry, unit: Unit, shards: Sequence[tuple[TaskConfig, ShardWriter, Counter[str]]]) -> int:
+        """Write an item's samples of all configs. The item is gone on return: the next takes its place in the cache."""
+        try:
+            item = self._renderer.load(unit.kind, entry)
+        except Skip as skip:
+            for _, _, skips in shards:
+                skips[self._reason(skip, entry.id)] += 1
+            return 0
+        return sum(self._ask(config, item, unit.split, shard, skips) for config, shard, skips in shards)
 
     def _ask(self, config: TaskConfig, item: Item, split: Split, shard: ShardWriter, skips: Counter[str]) -> int:
         """Write an item's samples of one config, and count the item once for each reason that kept one out."""

@@ -64,7 +64,8 @@ class Jigsaw(Task[ImageItem, JigsawParams]):
         tiles = [_inset(cell, params.inset, rng) for cell in cells(picture, params.rows, params.columns)]
         if _look_the_same(picture, tiles):
             raise Skip("tiles that look the same")
-        order = (rng.permutation(len(tiles)) + 1).tolist()
+        order = list(range(1, len(tiles) + 1))
+        rng.shuffle(order)
         shuffled = [tiles[order.index(number)] for number in range(1, len(tiles) + 1)]
         apart = params.form == "tiles"
         images = [picture.crop(tile) for tile in shuffled] if apart else [_composite(picture, shuffled, params)]
@@ -103,10 +104,13 @@ def _composite(picture: "Image", tiles: list[Box], params: JigsawParams) -> "Ima
     width, height = right - left, bottom - top
     gap = round(params.gap * min(width, height))
     size = (params.columns * (width + gap) - gap, params.rows * (height + gap) - gap)
-    composite = Image.new("RGB", size, GAP_COLOUR if gap else None)  # without gaps the tiles cover it
+    # Without gaps the tiles cover it; begun from the picture, what stays where it was need not be moved.
+    composite = Image.new("RGB", size, GAP_COLOUR) if gap else picture.crop((0, 0, *size))
     for number, tile in enumerate(tiles):
         row, column = divmod(number, params.columns)
-        composite.paste(picture.crop(tile), (column * (width + gap), row * (height + gap)))
+        place = column * (width + gap), row * (height + gap)
+        if gap or tile[:2] != place:
+            composite.paste(picture.crop(tile), place)
     return composite
 
 
