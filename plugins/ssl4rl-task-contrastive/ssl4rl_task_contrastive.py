@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ssl4rl_core import View
 
 SMALLEST = 16
-DRAWS = 32
+DRAWS, DRAWS_ANYWHERE = 32, 128
 
 
 class ContrastiveParams(ImageParams):
@@ -74,9 +74,9 @@ def _can_be_cut(image: "Image", params: ContrastiveParams) -> bool:
 
 
 def _another(item: ImageItem, params: ContrastiveParams, rng: "np.random.Generator", view: "View") -> "Image":
-    # Draws again instead of skipping, which would leave out only samples whose answer is no.
-    for _ in range(DRAWS):
-        other = view.another(item, rng, nearby=params.negative == "nearby")
+    # Draws again, and in the end from anywhere, instead of skipping: that would leave out samples whose answer is no.
+    for draw in range(DRAWS + DRAWS_ANYWHERE):
+        other = view.another(item, rng, nearby=params.negative == "nearby" and draw < DRAWS)
         if isinstance(other, ImageItem) and _can_be_cut(other.image, params):
             return other.image
     raise Skip("no other picture that views can be cut from")

@@ -95,6 +95,13 @@ def test_small_pictures_among_the_others_do_not_make_yes_more_likely():
     assert 30 < answers["yes"] < 70
 
 
+def test_a_picture_among_icons_of_its_own_folder_is_compared_with_one_of_another_folder():
+    icons = {f"a/icon-{n}": synthetic_picture(n, 20, 20) for n in range(3)}
+    source = MemorySource({"a/photo": synthetic_picture(0), **icons, "b/photo": synthetic_picture(1)})
+    answers = Counter(sample.record.answer_text for sample in samples("easy", 100, source, item=0))
+    assert 30 < answers["yes"] < 70
+
+
 @pytest.mark.parametrize(
     "wrong", [{"strength": "mild"}, {"min_area": 0.5}, {"min_area": 0}, {"negative": "far"}, {"size": 8}, {"views": 2}]
 )
