@@ -17,6 +17,8 @@ from ssl4rl_core.sources import Source, Splitter, View
 _FRACTION_DIGITS = 3
 # A network of fewer nodes has too few to choose among.
 _SMALL = 8
+# What more nodes than this have is a category, and no copy.
+_COPIES = 8
 
 
 class Strings(Sequence[str]):
@@ -252,6 +254,21 @@ class Graph:
         sizes = np.bincount(label, minlength=len(self))
         return np.where(sizes[label] < _SMALL, 0, label + 1)
 
+    @functools.cached_property
+    def copies(self) -> np.ndarray:
+        """A number for what a node's attributes hold, where a few other nodes have the same; else -1."""
+        attributes, nodes = self.attributes, range(len(self))
+        digests = [hashlib.blake2b(attributes.content(node), digest_size=16).hexdigest() for node in nodes]
+        _, places, counts = np.unique(digests, return_inverse=True, return_counts=True)
+        has = np.array([attributes.has(node) for node in nodes], dtype=bool)
+        return np.where(has & (counts[places] > 1) & (counts[places] <= _COPIES), places, -1)
+
+    def with_copies(self, nodes: Iterable[int]) -> set[int]:
+        """The nodes, and the copies of them."""
+        found = set(nodes)
+        copied = [number for number in self.copies[list(found)].tolist() if number >= 0]
+        return found.union(np.flatnonzero(np.isin(self.copies, copied)).tolist()) if copied else found
+
     def digest(self) -> str:
         """A hash of all it holds, the same on every machine."""
         whole = hashlib.blake2b(digest_size=16)
@@ -266,6 +283,8 @@ class Graph:
         for node in range(len(self)):
             content = self.attributes.content(node)
             whole.update(len(content).to_bytes(8, "little") + content)
+        if isinstance(self.attributes, Bags) and (words := self.attributes.vocabulary) is not None:
+            whole.update(words.ends.astype("<i8").tobytes() + words.bytes)
         return whole.hexdigest()
 
 

@@ -154,6 +154,8 @@ def write_graph(
 ) -> str:
     """The edges in words, in random order. All stars are cut alike until the text keeps to `params.max_tokens`.
 
+    Stars of nodes that are then neither asked about nor shown go with them.
+
     Args:
         stars: the edges to show, by centre.
         names: what the nodes asked about are called; all others get random numbers of one length.
@@ -161,13 +163,14 @@ def write_graph(
     Raises:
         Skip: there is no edge to show, and the graph has no texts to go by.
     """
-    arcs = [arc for star in stars.values() for arc in star]
+    arcs, asked = [arc for star in stars.values() for arc in star], set(names)
     names = {**names, **_numbers({end for arc in arcs for end in (arc.centre, arc.other)} - names.keys(), rng)}
     texts = _context(view, arcs, names, params.context_chars, rng)
     order = [arcs[place] for place in rng.permutation(len(arcs))]
     flips = dict(zip(order, rng.random(len(order)) < 0.5, strict=True))
     for count in range(max((len(star) for star in stars.values()), default=0), 0, -1):
-        kept = {arc for star in stars.values() for arc in star[:count]}
+        shown = asked.union(arc.other for node in asked & stars.keys() for arc in stars[node][:count])
+        kept = {arc for node in shown & stars.keys() for arc in stars[node][:count]}
         text = _FORMS[params.form](view, [arc for arc in order if arc in kept], names, texts, flips)
         if tokens(text) <= params.max_tokens:
             return text

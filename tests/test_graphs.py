@@ -157,6 +157,18 @@ def test_the_budget_is_kept_and_all_are_cut_alike():
     assert 0 < degrees["X"] == degrees["A"] < 20
 
 
+def test_where_a_star_is_cut_the_rings_of_what_it_no_longer_shows_go_too():
+    given = view(source([(0, other, 0) for other in range(1, 9)] + [(n, n + 8, 0) for n in range(1, 9)]))
+    rng = np.random.default_rng(0)
+    star = draw_stars(given, [[0]], 8, rng)
+    stars = star | draw_second_ring(given, star[0], 4, rng, without=[])
+    text = write_graph(given, stars, {0: "X"}, GraphParams(max_tokens=64), rng)
+    edges = [{end.split()[0] for end in line.split(" - ")} for line in text.splitlines()]
+    shown = set().union(*(edge for edge in edges if "X" in edge))
+    assert 0 < len(edges) < 16
+    assert all(edge & shown for edge in edges)
+
+
 def test_no_edges_to_show_is_said_where_there_are_texts_and_skipped_where_there_are_none():
     params, rng = GraphParams(), np.random.default_rng(0)
     assert write_graph(view(source()), {0: []}, {0: "X"}, params, rng) == "(no edges are shown)"
@@ -262,6 +274,14 @@ def test_bags_described_together_show_equally_many_words():
     vocabulary = Strings(f"word{n}" for n in range(60))
     assert Bags(bags.ends, words, vocabulary).describe([0], 200, np.random.default_rng(0)) == ["word1 word5 word9"]
     assert bags.likeness(0, [0, 1]).tolist() == [1.0, 0.0]
+
+
+def test_a_vocabulary_is_part_of_the_fingerprint():
+    def digest(*words: str) -> str:
+        bags = Bags(np.array([0, 2, 3]), np.array([0, 1, 1]), Strings(words) if words else None)
+        return Graph(Strings(["a", "b"]), np.array([(0, 1, 0)]), bags, directed=False).digest()
+
+    assert len({digest(), digest("alpha", "beta"), digest("omega", "beta"), digest("al", "phabeta")}) == 4
 
 
 def test_numbers_are_shown_as_far_as_they_fit():

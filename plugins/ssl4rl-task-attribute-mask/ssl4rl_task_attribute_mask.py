@@ -57,11 +57,13 @@ class AttributeMask(Task[NodeItem, AttributeMaskParams]):
         lines = graph.describe(nodes, params.text_chars, rng)
         if len(set(lines)) < len(lines):
             raise Skip("texts to choose among look alike")
-        stars = draw_stars(graph, [[item.node]], params.neighbours, rng, without=nodes)
+        # Nor a neighbour with a text that is offered: it would tell the right one, or rule a wrong one out.
+        offered = graph.graph.with_copies(nodes)
+        stars = draw_stars(graph, [[item.node]], params.neighbours, rng, without=offered)
         if not any(graph.has_text(arc.other) for arc in stars[item.node]):
             raise Skip("no neighbour with a text")
         if params.second_ring:
-            stars |= draw_second_ring(graph, stars[item.node], params.second_ring, rng, without=nodes)
+            stars |= draw_second_ring(graph, stars[item.node], params.second_ring, rng, without=offered)
         asked = nodes.index(item.node)
         shown = {"graph": write_graph(graph, stars, {item.node: "X"}, params, rng)}
         if params.answer == "text":

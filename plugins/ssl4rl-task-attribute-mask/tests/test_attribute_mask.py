@@ -54,6 +54,17 @@ def offered(sample: Sample) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
+def test_no_offered_text_stands_in_the_neighbourhood_where_neighbours_share_texts(level: str):
+    texts = {name: f"{COLOURS[n % 4]} thing {n // 8 % 50}" for n, name in enumerate(NAMES)}
+    source = NetworkX(Graph(Strings(NAMES), EDGES, texts_of(NAMES, texts), directed=False), "memory:copies")
+    made = samples(level, source)
+    assert len(made) > 8
+    for sample in made:
+        for text in offered(sample).values():
+            assert sample.record.question.count(f'"{text}"') == 1
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_right_text_is_the_nodes_and_wrong_ones_are_of_its_split(level: str, split: Split):
     made = samples(level, split=split)
