@@ -174,12 +174,18 @@ def registry() -> Registry:
     found = Registry()
     for entry_point in chosen_entry_points():
         found.load(entry_point)
+    for name in sorted(_only() - {plugin.distribution for plugin in found.plugins}):
+        found.plugins.append(Plugin(name, name, "-", error=f"{ONLY_VARIABLE} names it, and it is not installed"))
     return found
+
+
+def _only() -> set[str]:
+    return {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
 
 
 def chosen_entry_points() -> list[importlib.metadata.EntryPoint]:
     """The entry points to load, built-in ones first: all of the group, or those that `SSL4RL_PLUGINS` names."""
-    only = {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
+    only = _only()
     entry_points = sorted(importlib.metadata.entry_points(group=GROUP), key=_built_in_first)
     return [each for each in entry_points if not only or _distribution(each) in only | {CORE}]
 
@@ -235,7 +241,9 @@ def _guarded() -> Iterator[None]:
             yield
     except Ssl4rlError as error:
         raise _PluginFailure(str(error)) from error
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit, and the panic of an extension in Rust, are no Exception
         raise _PluginFailure(f"{type(error).__name__}: {one_line(error)}") from error
 
 

@@ -44,8 +44,9 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         raise Skip("picture smaller than min_side")
     try:
         draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
-        question, parts = _prompt(config, draft)
-        chance = _chance(config, draft)
+        if not isinstance(draft, Draft):
+            raise TypeError(f"transform must return a Draft or raise Skip, and returned {draft!r}")
+        return Sample(_record(config, item, view, variant, draft), tuple(draft.images))
     except (Skip, PromptError):
         raise
     except Exception as error:
@@ -53,7 +54,11 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         raise TaskError(
             f"task {config.name} failed on item {item.id!r}: {reason} (in plugin {type(task).__module__})"
         ) from error
-    record = Record(
+
+
+def _record(config: TaskConfig, item: Item, view: "View", variant: int, draft: Draft) -> Record:
+    task, (question, parts) = config.task, _prompt(config, draft)
+    return Record(
         task=task.name,
         version=task.version,
         level=config.level,
@@ -62,14 +67,13 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         answer=_recorded(task, draft),
         answer_text=draft.answer.text(),
         params=config.params_json,
-        chance=chance,
+        chance=_chance(config, draft),
         variant=variant,
         item=item.id,
         group=item.group,
         split=view.split,
         source=view.source.name,
     )
-    return Sample(record, tuple(draft.images))
 
 
 def _prompt(config: TaskConfig, draft: Draft) -> tuple[str, str]:

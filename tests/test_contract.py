@@ -198,6 +198,24 @@ def test_a_bug_in_a_task_names_task_and_item():
         render(parse_config("broken", Found(Broken)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, r"transform must return a Draft or raise Skip, and returned None"),
+        (Draft(answer="left"), r"'str' object has no attribute"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_what_is_no_draft_names_task_and_item(returned, said):
+    class Broken(Shade):
+        name, prompt = "broken", "Which half?"
+
+        def transform(self, item, params, rng, view):
+            return returned
+
+    with pytest.raises(TaskError, match=rf"broken-easy failed on item 'a/b.jpg': \w+: {said}"):
+        render(parse_config("broken", Found(Broken)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
+
+
 def test_a_completion_is_scored_from_the_record_alone():
     record = shade().record
     right, wrong = record.answer_text, {"left": "right", "right": "left"}[record.answer_text]

@@ -165,6 +165,17 @@ def test_what_is_there_is_never_overwritten(built, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("out", [".", "link"])
+def test_an_empty_folder_that_is_there_is_filled(out, built, exported, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.chdir(tmp_path / ("empty" if out == "link" else "disk"))
+    files = export("parquet", built, out)
+    assert [file.path.read_bytes() for file in files]
+    assert {path.name for path in Path(out).iterdir()} == {path.name for path in exported.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

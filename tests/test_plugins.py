@@ -47,6 +47,7 @@ GREETER = """
 BROKEN = {
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "panics": ("class Panic(BaseException): pass\nraise Panic('in Rust')", "Panic: in Rust"),
     "imports": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "misspells": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_taks(): return []", "ssl4rl_taks"),
     "silent": ("x = 1", "it implements no hook"),
@@ -174,6 +175,13 @@ def test_the_variable_picks_the_plugins_that_load(site):
     site.add("picked-one", WORKING.format(task="half-picked"))
     site.add("left-out", "raise RuntimeError('must not run')")
     assert set(site.plugins(SSL4RL_PLUGINS="Picked_One")) == {"ssl4rl-core", "picked-one"}
+
+
+def test_a_plugin_that_the_variable_names_and_nobody_installed_is_listed(site):
+    site.add("picked-one", WORKING.format(task="half-picked"))
+    plugins = site.plugins(SSL4RL_PLUGINS="picked-one,piked-two,ssl4rl-core")
+    assert plugins["piked-two"]["error"] == "SSL4RL_PLUGINS names it, and it is not installed"
+    assert plugins["picked-one"]["error"] == plugins["ssl4rl-core"]["error"] == ""
 
 
 def test_an_unpackaged_plugin_is_one_option_away(site, tmp_path):

@@ -72,8 +72,12 @@ def export(
 
 
 def _into(out: Path, write: Callable[[Path], list[ExportedFile]]) -> list[ExportedFile]:
-    """Have a folder written under another name, flushed, and renamed; removed again where that fails."""
-    folder = partial_path(out.absolute())
+    """Have a folder written under another name, flushed, and renamed; removed again where that fails.
+
+    A folder that is there already is filled, since it may be a link, a mounted disk, or where the user stands.
+    """
+    is_there = out.exists()
+    folder = partial_path(out.absolute() / "export" if is_there else out.absolute())
     folder.mkdir(parents=True)
     try:
         files = write(folder)
@@ -81,7 +85,11 @@ def _into(out: Path, write: Callable[[Path], list[ExportedFile]]) -> list[Export
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        folder.replace(out)
+        if is_there:
+            for path in sorted(folder.iterdir()):
+                path.replace(out / path.name)
+        else:
+            folder.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return [file._replace(path=out / file.path.relative_to(folder)) for file in files]
