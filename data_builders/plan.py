@@ -219,9 +219,12 @@ def _requirements(distribution: str) -> list[str]:
         lines = None  # a plugin file, or a task registered in this process
     for line in lines or ():
         try:
-            names.append(canonicalize_name(Requirement(line).name))
+            required = Requirement(line)
         except InvalidRequirement:
             continue
+        # What an extra brings, such as the tests' tools, has no part in the bytes.
+        if required.marker is None or required.marker.evaluate({"extra": ""}):
+            names.append(canonicalize_name(required.name))
     return names
 
 
@@ -234,7 +237,8 @@ def _version(distribution: str) -> str:
 
 def _differences(here: Any, now: Any, where: str = "") -> Iterator[str]:
     if isinstance(here, dict) and isinstance(now, dict):
-        for key in sorted(here.keys() | now.keys()):
+        # Source and options first: where they differ, what is said of each config follows from it.
+        for key in sorted(here.keys() | now.keys(), key=lambda key: (key == "configs", key)):
             yield from _differences(here.get(key), now.get(key), f"{where}.{key}" if where else key)
     elif isinstance(here, list) and isinstance(now, list):
         if where == "configs":

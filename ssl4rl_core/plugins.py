@@ -65,9 +65,12 @@ class Registry:
         """The task of this name.
 
         Raises:
-            UsageError: there is none; the message says how to get it.
+            UsageError: there is none; the message says how to get it, or why its plugin failed to load.
         """
         hint = f"; pip install ssl4rl-task-{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
+        for plugin in self.plugins if name not in self.tasks else ():
+            if plugin.error and name in (plugin.name, plugin.distribution.removeprefix("ssl4rl-task-")):
+                raise UsageError(f"no task {name!r}: plugin {plugin.distribution} failed to load: {plugin.error}")
         # A misspelt name is nothing to install: anybody may own that name on a package index.
         return _find(self.tasks, "task", name, "" if is_close(name, self.tasks) else hint)
 
@@ -113,15 +116,15 @@ class Registry:
                 manager.check_pending()
                 if not manager.get_hookcallers(module):
                     raise Ssl4rlError("it implements no hook: mark one with @ssl4rl_core.hookimpl")
-                for task in _flat(manager.hook.ssl4rl_tasks()):
+                for task in _brought(manager, module, "ssl4rl_tasks"):
                     self.add_task(task, plugin)
-                for source in _flat(manager.hook.ssl4rl_sources()):
+                for source in _brought(manager, module, "ssl4rl_sources"):
                     _check_class(source, Source, "ssl4rl_sources")
                     self._add(self.sources, "source", source.scheme, source, plugin)
-                for response_format in _flat(manager.hook.ssl4rl_formats()):
+                for response_format in _brought(manager, module, "ssl4rl_formats"):
                     _check_class(response_format, ResponseFormat, "ssl4rl_formats")
                     self._add(self.formats, "format", response_format.name, response_format(), plugin)
-                for exporter in _flat(manager.hook.ssl4rl_exporters()):
+                for exporter in _brought(manager, module, "ssl4rl_exporters"):
                     _check_class(exporter, Exporter, "ssl4rl_exporters")
                     self._add(self.exporters, "exporter", exporter.name, exporter(), plugin)
         except _PluginFailure as failure:
@@ -300,9 +303,14 @@ def _add_commands(app: Any, manager: pluggy.PluginManager, plugin: Plugin) -> No
     plugin.provides += [f"command {name}" for name in sorted(names)]
 
 
-def _flat(results: list[Any]) -> list[Any]:
-    if not all(isinstance(result, (list, tuple)) for result in results):
-        raise Ssl4rlError("a hook must return a list")
+def _brought(manager: pluggy.PluginManager, module: ModuleType | object, hook: str) -> list[Any]:
+    """What a module's hook returned; nothing where it has no such hook."""
+    if hook not in {caller.name for caller in manager.get_hookcallers(module) or ()}:
+        return []
+    results = getattr(manager.hook, hook)()
+    # pluggy leaves None out.
+    if not results or not all(isinstance(result, (list, tuple)) for result in results):
+        raise Ssl4rlError(f"{hook} must return a list")
     return [value for result in results for value in result]
 
 

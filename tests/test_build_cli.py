@@ -88,6 +88,14 @@ def test_an_interrupt_says_how_far_it_came_and_what_to_run(tmp_path, capsys, mon
     assert run(command[1:]) == 0
 
 
+def test_a_build_without_any_sample_fails_and_says_so(tmp_path, capsys):
+    few = ["build", "--task", "rotation:easy?min_side=2000", "--source", "embedded:photos", "--limit", "3"]
+    assert run([*few, "--out", str(tmp_path / "none")]) == 1
+    told = capsys.readouterr()
+    assert "picture smaller than min_side" in told.out
+    assert "error: no sample could be made" in told.err and "built in" not in told.out
+
+
 def test_nothing_heavy_is_loaded_to_build(tmp_path):
     heavy = {"torch", "transformers", "trl", "cv2", "albumentations", "webdataset", "datasets"}
     lines = ("import sys", "from ssl4rl_core.cli import run", f"run({[*BUILD, str(tmp_path)]})")

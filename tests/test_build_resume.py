@@ -1,5 +1,6 @@
 """A build that is killed, interrupted, repeated or disturbed."""
 
+import json
 import os
 import re
 import shutil
@@ -196,6 +197,7 @@ def test_another_plan_is_refused_with_what_differs(tmp_path):
     assert "  options.quality: 90 here, 80 now" in lines
     assert "  configs.position-easy: not built with, asked for now" in lines
     assert "  configs.rotation-paper: built with, not asked for now" in lines
+    assert "configs." in lines[-1] and "configs." not in lines[1], "what the user chose comes first"
     other = MemorySource({"0": Image.new("RGB", (64, 48))})
     with pytest.raises(UsageError, match=r"\n  fingerprint: '[0-9a-f]{64}' here, '[0-9a-f]{64}' now"):
         build(["rotation:paper"], other, tmp_path)
@@ -207,6 +209,14 @@ def test_other_libraries_are_refused_when_they_draw_otherwise(tmp_path, monkeypa
     monkeypatch.setattr("data_builders.plan.canary", lambda *options: "0123456789abcdef")
     with pytest.raises(UsageError, match=r"\n  canary: '[0-9a-f]{16}' here, '0123456789abcdef' now"):
         build(["rotation:paper"], pictures(), tmp_path)
+
+
+def test_what_only_tests_of_a_plugin_need_is_no_part_of_a_build(tmp_path, monkeypatch):
+    lines = ["numpy>=1", "networkx>=3; extra == 'test'", "Not a requirement"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda distribution: lines)
+    build(["rotation:paper"], pictures(), tmp_path)
+    libraries = json.loads((tmp_path / "plan.json").read_text())["libraries"]
+    assert "numpy" in libraries and "networkx" not in libraries
 
 
 def test_a_lost_or_cut_shard_is_made_again(undisturbed, tmp_path):

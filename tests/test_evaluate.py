@@ -16,7 +16,7 @@ from ssl4rl_core.formats import AnswerOnly
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.testing.memory import synthetic_picture
+from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
 from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, summary
 from ssl4rl_core.training.intervals import interval, wilson
 from ssl4rl_core.training.rewards import Judge
@@ -99,6 +99,13 @@ def test_a_split_without_samples_says_which_way_the_test_fraction_goes():
         check_any(Records([], []), "turn-easy", "test")
     with pytest.raises(UsageError, match="no train samples of turn-easy: take a smaller test fraction"):
         check_any(Records([], []), "turn-easy", "train")
+
+
+def test_a_config_without_samples_is_told_before_the_model_is_loaded(tmp_path, capsys):
+    source = {"a": synthetic_picture(0), "b": synthetic_picture(1)}
+    build(["rotation:easy", "rotation:hard"], MemorySource(source), tmp_path / "data", test_fraction=0)
+    assert cli(["eval", "--model", str(tmp_path / "no-model"), "--data", str(tmp_path / "data")]) == 2
+    assert "there are no test samples of rotation-easy" in capsys.readouterr().err
 
 
 def test_all_right_is_not_certain():

@@ -51,6 +51,10 @@ BROKEN = {
     "imports": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "misspells": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_taks(): return []", "ssl4rl_taks"),
     "silent": ("x = 1", "it implements no hook"),
+    "nothing": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): pass",
+        "ssl4rl_tasks must return a list",
+    ),
     "nolist": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): return 42", "must return a list"),
     "nonsense": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): return ['half']", "got 'half'"),
     "badformat": (
@@ -218,6 +222,31 @@ def test_a_misspelt_task_is_told_apart_from_one_that_is_not_installed():
     assert "did you mean 'rotation'?" in str(misspelt.value) and "pip install" not in str(misspelt.value)
     with pytest.raises(UsageError, match="pip install ssl4rl-task-colourise may bring it"):
         found.task("colourise")
+
+
+@pytest.mark.parametrize(
+    ("words", "calls", "said"),
+    [
+        (["tasks"], "tasks_command.list_tasks", "interrupted\n"),
+        (["train", "mine.yaml"], "train_command.load_recipe", "interrupted: the same command with --resume goes on"),
+    ],
+)
+def test_an_interrupt_is_said_in_a_line(words, calls, said, monkeypatch, capsys):
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    run(["--version"])
+    monkeypatch.setattr(f"ssl4rl_core.cli.{calls}", interrupted)
+    assert run(words) == 130
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_task_whose_plugin_failed_to_load_is_not_called_missing(site):
+    site.add("ssl4rl-task-shade", "def (:")
+    done = site.run("check", "shade")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "plugin ssl4rl-task-shade failed to load: SyntaxError: invalid syntax" in done.stderr
+    assert "pip install" not in done.stderr
 
 
 def test_what_a_failed_plugin_had_registered_is_free_for_another():

@@ -74,7 +74,7 @@ class Embedded(Source):
             return embedded_graphs(chosen.license)
         collections: dict[str, type[Embedded]] = {"photos": _Photos, "faces": _Faces, "digits": _Digits}
         if where not in collections:
-            raise UsageError(f"no collection {cls.scheme}:{where}{suggestion(where, collections)}")
+            raise UsageError(f"no collection {cls.scheme}:{where}{suggestion(where, [*collections, 'graphs'])}")
         collection = collections[where]
         return collection(f"{cls.scheme}:{where}", chosen.license or collection.license)
 

@@ -53,6 +53,10 @@ def _options(
         load_file(path)
 
 
+_INTERRUPTED = 130
+_GO_ON = {"train": ": the same command with --resume goes on from the last checkpoint"}
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly."""
     for command in COMMANDS:
@@ -69,6 +73,9 @@ def run(arguments: Sequence[str]) -> int:
         command_line = typer.main.get_command(app)
         # As context.obj a command has the whole line, where it has to say what to run again.
         result = command_line.main(list(arguments), prog_name="ssl4rl", standalone_mode=False, obj=list(arguments))
+        # Typer makes an exit code of Ctrl-C; these two have said how to go on.
+        if result == _INTERRUPTED and command not in ("build", "push"):
+            errors.print("interrupted" + _GO_ON.get(command, ""))
         return result if isinstance(result, int) else 0
     except TyperException as error:
         # Without arguments the help has been printed already, and the message is empty.
@@ -78,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         errors.print("interrupted")
-        return 130
+        return _INTERRUPTED
     except Ssl4rlError as error:
         if debug:
             raise

@@ -91,6 +91,9 @@ def build(
         console.print(f"{interrupted}:\n  {shlex.join(['ssl4rl', *context.obj])}", markup=False)
         raise typer.Exit(130) from None
     show(summary(manifest.lines(), as_json=as_json), as_json=as_json)
+    if not any(total.samples for total in manifest.totals):
+        console.print("error: no sample could be made; 'left out' counts the items by reason", style="red")
+        raise typer.Exit(1)
     if not as_json:
         where = open_output(out).where
         hint = "" if "://" in where else f"; what is in it: ssl4rl inspect {shlex.quote(where)}"

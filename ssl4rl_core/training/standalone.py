@@ -45,6 +45,8 @@ def evaluate_model(
     with quietly(verbose):
         answered_as = registry().format(response_format)
         mix = open_data(data, tasks)
+        for config in mix.weights:
+            check_any(mix.samples, config, split)
         loaded = load_model(model)
         ends = loaded.model.generation_config.eos_token_id
         prompter = Prompter(loaded.processor, answered_as, registry(), ends=ends)

@@ -125,7 +125,7 @@ def check_any(samples: SampleSet, config: str, split: Split) -> None:
         other = "larger" if split == "test" else "smaller"
         raise UsageError(
             f"there are no {split} samples of {config}: take a {other} test fraction, or more items (a build is to be "
-            "made anew with it)"
+            "made anew with it; 'ssl4rl inspect' counts what was left out, and why), or leave that task out"
         )
 
 
