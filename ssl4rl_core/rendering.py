@@ -43,7 +43,7 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     if isinstance(item, ImageItem) and isinstance(params, ImageParams) and min(item.image.size) < params.min_side:
         raise Skip("picture smaller than min_side")
     try:
-        draft = task.transform(item, params, sample_rng(seed, config, item.id, variant), view)
+        draft = _transformed(config, item, sample_rng(seed, config, item.id, variant), view)
         if not isinstance(draft, Draft):
             raise TypeError(f"transform must return a Draft or raise Skip, and returned {draft!r}")
         return Sample(_record(config, item, view, variant, draft), tuple(draft.images))
@@ -54,6 +54,21 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
         raise TaskError(
             f"task {config.name} failed on item {item.id!r}: {reason} (in plugin {type(task).__module__})"
         ) from error
+
+
+def _transformed(config: TaskConfig, item: Item, rng: np.random.Generator, view: "View") -> Draft:
+    if not isinstance(item, ImageItem):
+        return config.task.transform(item, config.params, rng, view)
+    picture, pixels = item.image, item.image.im
+    # Other tasks get the same picture. Of one that is read-only Pillow copies the pixels before it changes any, so
+    # that it can be told, and undone.
+    picture.readonly = 1
+    try:
+        return config.task.transform(item, config.params, rng, view)
+    finally:
+        if picture.im is not pixels:
+            picture.im = pixels
+            raise TypeError("transform changed the picture of its item in place: let it change item.image.copy()")
 
 
 def _record(config: TaskConfig, item: Item, view: "View", variant: int, draft: Draft) -> Record:

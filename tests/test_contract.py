@@ -1,6 +1,7 @@
 """A stranger's task through the whole contract: config, rendering, record, verification."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,6 +215,24 @@ def test_what_is_no_draft_names_task_and_item(returned, said):
 
     with pytest.raises(TaskError, match=rf"broken-easy failed on item 'a/b.jpg': \w+: {said}"):
         render(parse_config("broken", Found(Broken)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_task_that_changes_its_items_picture_is_told_and_the_picture_stays(skips: bool):
+    class Careless(Shade):
+        name, prompt = "careless", "<image>\nWhich half?"
+
+        def transform(self, item, params, rng, view):
+            item.image.paste((0, 0, 0), (0, 0, 9, 9))
+            if skips:
+                raise Skip("a half that is dark already")
+            return Draft(images=[item.image], answer=Choice("left", ["left", "right"]))
+
+    item = replace(ITEM, image=ITEM.image.copy())
+    for _ in range(2):
+        with pytest.raises(TaskError, match=r"careless-easy failed on item 'a/b.jpg': .* in place"):
+            render(parse_config("careless", Found(Careless)), item, TrainView())  # pyright: ignore[reportArgumentType]
+    assert item.image.tobytes() == ITEM.image.tobytes()
 
 
 def test_a_completion_is_scored_from_the_record_alone():
