@@ -96,6 +96,51 @@ def test_an_undirected_edge_has_one_id(tmp_path: Path):
     assert sorted(entries(directed, "edge")) == ['["a","b"]', '["b","a"]', '["b","c"]', '["c","c"]']
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "edges"),
+    [
+        ("crlf.csv", b"a,b\r\nb,c\r\n", ["a>b", "b>c"]),
+        ("hash.tsv", b"#cats\t#dogs\nC#\tF#\n#\tx\n", ["#cats>#dogs", "C#>F#", "#>x"]),
+        ("remark.csv", b'# Nodes: 3, "Edges: 2\n#\na,b\n\n# more, or less\nlone\nb,c,7\n', ["a>b", "b>c"]),
+        ("bom.csv", b"\xef\xbb\xbfa,b\nb,a\n", ["a>b", "b>a"]),
+        ("bom.txt", b"\xef\xbb\xbfa b\nb a\n", ["a>b", "b>a"]),
+        ("blanks.csv", b"a, b\nb ,c\n", ["a>b", "b>c"]),
+        ("quotes.csv", b'"Smith, John", "Li ""Bo"" Bo"\n5" pipe,b\n', ['Smith, John>Li "Bo" Bo', '5" pipe>b']),
+        ("header.csv", b"\xef\xbb\xbfSource,Target,Weight\r\na,b,1\r\nsource,target,2\r\n", ["a>b", "source>target"]),
+        ("header.tsv", b"# found\n#from\tTo\na\tb\n", ["a>b"]),
+        ("three.tsv", b"head\trelation\ttail\na\tknows\tb\n", ["a>b"]),
+        ("none.csv", b"to,be\nbe,to\n", ["to>be", "be>to"]),
+    ],
+)
+def test_an_edge_list_is_read_as_it_is_written(name: str, content: bytes, edges: list[str], tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    source = NetworkX.open(str(tmp_path / name), directed="true")
+    assert sorted(entries(source, "edge")) == sorted(
+        json.dumps(edge.split(">"), separators=(",", ":")) for edge in edges
+    )
+
+
+def test_a_byte_order_mark_is_no_part_of_triples_and_texts(tmp_path: Path):
+    (tmp_path / "train.txt").write_text("a\tr\tb\nb\tr\ta\n", encoding="utf-8-sig")
+    for name, text in {"t.tsv": "a\tA\n", "t.json": '{"a": "A"}'}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        source = Triples.open(str(tmp_path), texts=name)
+        assert sorted(entries(source, "node")) == ["a", "b"]
+        assert source.graph.attributes.content(0) == b"A"
+
+
+def test_texts_that_match_no_node_are_refused_with_a_name_of_each_side(tmp_path: Path):
+    (tmp_path / "t.tsv").write_text("Alice\tfoo\nBob\tbar\n")
+    (tmp_path / "none.tsv").write_text("\n")
+    (tmp_path / "train.txt").write_text("a\tr\tb\n")
+    says = r"t\.tsv has a text for no node: its names are like 'Alice', those of the graph like '(a|0)'$"
+    for spec in ("networkx:karate", f"triples:{tmp_path}"):
+        with pytest.raises(UsageError, match=says):
+            registry().source(f"{spec}?texts={tmp_path}/t.tsv")
+    with pytest.raises(UsageError, match="it is empty"):
+        registry().source(f"networkx:karate?texts={tmp_path}/none.tsv")
+
+
 def test_graphml_keeps_direction_relations_and_texts(tmp_path: Path):
     graph = nx.MultiDiGraph()
     graph.add_node("p", title="A\tpaper\n<b>on</b> graphs")
@@ -180,6 +225,9 @@ ERRORS = {
     "networkx:none.graphml": "there is no file none.graphml",
     "networkx:karate?colour=red": "no option 'colour'",
     "networkx:karate?directed=perhaps": "option directed",
+    "networkx:karate?text=titel": "no node has an attribute 'titel': write text=NAME with one of 'club'",
+    "networkx:karate?relation=kind": "no edge has an attribute 'kind': write relation=NAME with one of 'weight'",
+    "networkx:les?text=title": "no node has an attribute 'title': leave text= out",
     "pyg:TAGDataset/ogbn-arxiv": "texts=FILE",
     "pyg:Planetoid/Cora?root=nowhere": "root=nowhere is no folder",
 }
@@ -199,6 +247,9 @@ def test_a_wrong_spec_is_told_in_one_line(spec: str, message: str, tmp_path: Pat
         ("g.graphml", b"<graphml><broken", "cannot be read"),
         ("g.gml", b"graph [ node [", "cannot be read"),
         ("g.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("g.csv", b'a,b\n"Li" Bo,b\n', "line 2: .*; a name with quotes is put in quotes, and its own are doubled"),
+        ("g.csv", b'a,b\n"Li,b\n', "line 2: "),
+        ("g.csv", b"source,target\n", "the graph is empty"),
         ("g.edgelist", b"", "the graph is empty"),
         ("g.parquet", b"", "is none of .graphml"),
     ],
@@ -283,6 +334,80 @@ def test_every_item_of_an_odd_graph_is_a_sample_or_a_skip(task: str, form: str):
         assert {"the node has no text", "no neighbour with a text"} <= reasons
     if task == "neighbor":
         assert "fewer neighbours than are to be hidden" in reasons
+
+
+@pytest.fixture
+def numbers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each place that a dataset was loaded from, which is a file of numbers; torch-geometric is left out of it."""
+    loaded = []
+
+    def load(title: str, argument: str, options: PyGOptions, raw: pyg._RawFiles) -> list[int]:
+        found = raw.take(f"{argument}/raw/edges")
+        assert found is not None and raw.root is not None
+        loaded.append(found.relative_to(raw.root).as_posix())
+        return [int(number) for number in found.read_text().split()]
+
+    def arrays(numbers: list[int], spec: str) -> dict[str, np.ndarray]:
+        edges = np.array([(node, number, 0) for node, number in enumerate(numbers)], dtype=np.int32)
+        return {"edges": edges, "nodes": np.array(100), "directed": np.array(True)}
+
+    monkeypatch.setattr(pyg, "_load", load)
+    monkeypatch.setattr(pyg, "_arrays", arrays)
+    return loaded
+
+
+def cached(tmp_path: Path) -> int:
+    return len(list((tmp_path / "cache").glob("pyg-*/*")))
+
+
+def test_raw_files_behind_a_link_that_are_replaced_are_read_again(tmp_path: Path, numbers: list[str]):
+    root, store = tmp_path / "root", tmp_path / "store"
+    for folder in (root, store / "raw"):
+        folder.mkdir(parents=True)
+    (root / "Cora").symlink_to(store)
+    (store / "raw/edges").write_text("5 6 7")
+    before = PyG.open("Any/Cora", root=str(root)).fingerprint()
+    assert PyG.open("Any/Cora", root=str(root)).fingerprint() == before
+    assert numbers == ["Cora/raw/edges"]
+    (store / "raw/edges").write_text("5 6 7 8")
+    assert PyG.open("Any/Cora", root=str(root)).fingerprint() != before
+    assert len(numbers) == 2 and cached(tmp_path) == 1
+
+
+def test_raw_files_are_found_behind_links_that_may_lead_back(tmp_path: Path, numbers: list[str]):
+    root, store = tmp_path / "root", tmp_path / "store"
+    for each in ("cora", "citeseer"):
+        (store / each).mkdir(parents=True)
+        (store / each / "edges").write_text("5 6 7")
+        (store / each / "up").symlink_to(root)
+    root.mkdir()
+    (root / "data").symlink_to(store)
+    (root / "data/cora/itself").symlink_to(store / "cora")
+    (root / "data/other").symlink_to(store / "cora")
+    assert PyG.open("Any/Cora", root=str(root)).graph.size == 3
+    assert numbers == ["data/cora/edges"]
+
+
+def test_a_file_that_is_not_used_makes_nothing_to_be_read_again(tmp_path: Path, numbers: list[str]):
+    (tmp_path / "edges").write_text("5 6 7")
+    for name in ("out.log", "other/notes"):
+        PyG.open("Any/Cora", root=str(tmp_path))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    PyG.open("Any/Cora", root=str(tmp_path))
+    assert numbers == ["edges"]
+    # One in the very place of the dataset comes before the other.
+    (tmp_path / "Cora/raw").mkdir(parents=True)
+    (tmp_path / "Cora/raw/edges").write_text("8")
+    assert PyG.open("Any/Cora", root=str(tmp_path)).graph.size == 1
+    assert numbers == ["edges", "Cora/raw/edges"] and cached(tmp_path) == 1
+
+
+def test_texts_by_other_numbers_are_refused(tmp_path: Path, numbers: list[str]):
+    (tmp_path / "edges").write_text("5 6 7")
+    (tmp_path / "papers.json").write_text('{"31336": "a paper"}')
+    with pytest.raises(UsageError, match=r"its names are like '31336', those of the graph like '0'$"):
+        PyG.open("Any/Cora", root=str(tmp_path), texts=str(tmp_path / "papers.json"))
 
 
 class TestTorchGeometric:

@@ -206,6 +206,13 @@ def test_a_streamed_folder_has_the_rows_of_the_whole_one(tmp_path):
     assert streamed.fingerprint() != Hf.open(where, split="train", stream="true").fingerprint()
 
 
+def test_a_folder_below_the_home_folder_is_streamed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    repository(tmp_path / "pets")
+    source = registry().source("hf:~/pets?stream=true")
+    assert (source.name, ids(source)) == ("hf:pets?stream=true", TRAIN)
+
+
 def test_a_streamed_dataset_serves_tasks_that_need_only_their_item(tmp_path):
     source = Hf.open(str(repository(tmp_path / "pets")), stream="true")
     rotation, contrastive = as_configs(["rotation:easy", "contrastive:easy"])

@@ -53,6 +53,23 @@ def test_a_cell_may_name_the_row_whose_picture_it_shows(tmp_path):
     assert groups(source) == joined | {"m/3": "m/3", "m/4": "m/4"}
 
 
+def test_cells_name_rows_by_index_also_where_ids_come_from_another_column(tmp_path):
+    header = ("index", "qid", "image")
+    # Each row's `qid` is the `index` of another: looked up among ids, the last row would show the second's picture.
+    rows = [(13, "30", "10"), (10, "12", encoded(1)), (11, "10", encoded(2)), (12, "11", "10"), (14, "31", "12")]
+    source = Tsv.open(str(write(tmp_path / "a.tsv", [*rows, (15, "32", "30")], header)), id="qid")
+    assert ids(source) == ["30", "12", "10", "11", "31", "32"]
+    lost = dict.fromkeys(["31", "32"], "no row has this id")  # a chain, and an id that is no index
+    assert outcomes(source) == dict.fromkeys(["30", "12", "10", "11"], "RGB 24x24") | lost
+    shown = {entry.id: load(source, entry).image.tobytes() for entry in entries(source)[:4]}
+    assert shown["30"] == shown["12"] == shown["11"] != shown["10"]
+    assert groups(source) == {"30": "11", "12": "11", "11": "11", "10": "10", "31": "31", "32": "32"}
+    by_index = Tsv.open(str(tmp_path / "a.tsv"), id="index")
+    assert outcomes(by_index)["12"] == "RGB 24x24" and ids(by_index)[0] == "13"
+    twice = [(1, "a", encoded(1)), (1, "b", encoded(2)), (2, "c", "1")]
+    assert outcomes(Tsv.open(str(write(tmp_path / "b.tsv", twice, header)), id="qid"))["c"] == "no row has this id"
+
+
 def test_text_with_quotes_tabs_and_line_breaks_does_not_shift_rows(tmp_path):
     texts = ['say "cheese"', "two\nlines", "a\ttab", "ünïcode", '"', ""]
     source = Tsv.open(

@@ -16,9 +16,6 @@ from ssl4rl_core.graphs import clean
 from ssl4rl_core.samples import EdgeItem, Item, NodeItem, Split
 from ssl4rl_core.sources import Entry, Splitter
 
-_COPIES = 8
-"""A text at more nodes than this is a category and no copy."""
-
 
 class GraphSource(HasGraph):
     """Nodes and edges of one graph. Subclasses read it in `open`.
@@ -77,19 +74,10 @@ class GraphSource(HasGraph):
         return functools.cache(lambda kind, split, splitter: GraphView(self, kind, split, splitter, held_out(splitter)))
 
     def _node_entry(self, node: int) -> Entry:
-        name, copied = self.graph.names[node], self._copies[node] >= 0
+        name, copied = self.graph.names[node], self.graph.copies[node] >= 0
         group = f"text:{_digest(self.graph.attributes.content(node))}" if copied else name
         held = self._held_nodes
         return Entry(node, name, group, "" if held is None else ("test" if held[node] else "train"))
-
-    @functools.cached_property
-    def _copies(self) -> np.ndarray:
-        """Which text a node has, as a number, where it stands at a few other nodes too; else -1."""
-        attributes, nodes = self.graph.attributes, range(len(self.graph))
-        digests = [_digest(attributes.content(node))[:16] if attributes.has(node) else "" for node in nodes]
-        _, places, counts = np.unique(digests, return_inverse=True, return_counts=True)
-        has_text = np.array([attributes.has(node) for node in nodes], dtype=bool)
-        return np.where(has_text & (counts[places] > 1) & (counts[places] <= _COPIES), places, -1)
 
     @functools.cached_property
     def _held_nodes(self) -> np.ndarray | None:
@@ -97,7 +85,7 @@ class GraphSource(HasGraph):
         labels = self.graph.labels
         if labels is None or labels.asked.all():
             return None
-        copies = self._copies
+        copies = self.graph.copies
         return labels.asked | ((copies >= 0) & np.isin(copies, copies[labels.asked]))
 
     def _edge_entry(self, edge: int) -> Entry:
@@ -124,26 +112,40 @@ def texts_of(names: Sequence[str], texts: Mapping[str, str]) -> Texts:
     return Texts(Strings(clean(texts.get(name, "")) for name in names))
 
 
-def read_texts(path: str | Path) -> dict[str, str]:
+def read_texts(path: str | Path, names: Sequence[str] = ()) -> dict[str, str]:
     """Node texts from a file, by node name.
+
+    Args:
+        names: the nodes of the graph that they are for, where it is to be checked that the file knows any of them.
 
     `.json`: an object of texts, or of objects with `label` and `description` (as `entity2wikidata.json` has);
     `.tsv` or `.txt`: a line a node, NAME TAB TEXT, further columns joined to the text.
 
     Raises:
-        UsageError: the file is missing or is not of this form.
+        UsageError: the file is missing, is not of this form, or knows none of `names`.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix != ".json":
             rows = (line.split("\t") for line in text.split("\n") if line.strip())
-            return {name: ": ".join(filter(None, rest)) for name, *rest in rows}
-        return {str(name): _text(value) for name, value in dict(json.loads(text)).items()}
+            texts = {name: ": ".join(filter(None, rest)) for name, *rest in rows}
+        else:
+            texts = {str(name): _text(value) for name, value in dict(json.loads(text)).items()}
     except OSError as error:
         raise UsageError(f"texts={path}: {error.strerror or error}") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"texts={path} is not UTF-8 JSON or NAME TAB TEXT: {error}") from error
+    if names and texts.keys().isdisjoint(names):
+        known = f"its names are like {some_of(list(texts))}" if texts else "it is empty"
+        raise UsageError(f"texts={path} has a text for no node: {known}, those of the graph like {some_of(names)}")
+    return texts
+
+
+def some_of(names: Sequence[str], most: int = 1) -> str:
+    """The first of some names for one line of a message, each cut short."""
+    shown = ", ".join(ascii(name)[:60] for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if 1 < most < len(names) else shown
 
 
 def _text(value: object) -> str:

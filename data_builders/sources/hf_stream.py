@@ -5,12 +5,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
+from pathlib import Path
 from typing import IO, NamedTuple, Self
 
 import numpy as np
 
 from data_builders.sources.cells import read_cell
 from data_builders.sources.decoding import decode
+from data_builders.sources.files import expanded
 from data_builders.sources.hf import HfOptions, loading, published
 from data_builders.sources.row_groups import RowGroups, open_parquet
 from data_builders.sources.tables import check_schema
@@ -62,8 +64,9 @@ class HfStream(Source):
         name = published(where, chosen)
         if chosen.id or chosen.group:
             raise UsageError("rows of a streamed dataset are known by number: leave out id= and group=, or stream=true")
-        config, revision = chosen.config or None, chosen.revision or None
-        builder = loading(where, lambda: load_dataset_builder(where, config, revision=revision))
+        config, revision, folder = chosen.config or None, chosen.revision or None, expanded(where)
+        source = folder if Path(folder).is_dir() else where
+        builder = loading(where, lambda: load_dataset_builder(source, config, revision=revision))
         if builder.name != "parquet":
             raise UsageError(
                 f"hf:{where} is kept as {builder.name}, only parquet can be streamed: leave out stream=true"

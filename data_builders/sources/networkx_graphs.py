@@ -1,6 +1,7 @@
 """Graphs that networkx ships or reads: by name, or from GraphML, GML and edge-list files."""
 
-from collections.abc import Callable, Mapping
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from data_builders.sources.files import expanded
-from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
+from data_builders.sources.graph_source import GraphSource, read_texts, some_of, texts_of
 from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import MissingExtra, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Strings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _DELIMITERS = {".edgelist": None, ".edges": None, ".txt": None, ".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (".graphml", ".gml", *_DELIMITERS)
+_HEADERS = (("source", "target"), ("head", "tail"), ("from", "to"), ("src", "dst"), ("fromnodeid", "tonodeid"))
+"""What a header calls the ends of an edge, in small letters."""
 
 
 class NetworkXOptions(SourceOptions):
@@ -35,6 +38,11 @@ class NetworkX(GraphSource):
     By name: `karate`, `davis`, `florentine`, `les` (Les Miserables). A file: `.graphml`, `.gml`, or an edge list of two
     names a line (`.edgelist`, `.edges`, `.txt`; `.csv` and `.tsv` with their delimiters).
 
+    In `.csv` and `.tsv` a name may stand in quotes, and blanks around it are no part of it. A line that starts with
+    `# ` is a remark; any other `#` there is part of a name. A first line that names its columns as a header does
+    (`source` and `target`, `head` and `tail`, `from` and `to`, `src` and `dst`, in any case) is no edge: it says which
+    columns the ends are in. Without one they are in the first two.
+
     A node's text is made of its attributes that are strings; where no node has any, it is its name, unless all names
     are numbers.
     """
@@ -47,7 +55,7 @@ class NetworkX(GraphSource):
         chosen = NetworkXOptions.read(cls.scheme, options)
         path = Path(expanded(where))
         graph = _read(path, chosen.directed) if path.suffix else _by_name(where)
-        texts = read_texts(chosen.texts) if chosen.texts else None
+        texts = read_texts(chosen.texts, list(map(str, graph))) if chosen.texts else None
         spec = f"{cls.scheme}:{path.name}"
         arrays = from_networkx(graph, spec, chosen.text, chosen.relation, texts)
         return cls(arrays, spec, chosen.license, chosen.choice())
@@ -63,8 +71,10 @@ def from_networkx(
     """A networkx graph, directed or not, with several edges between two nodes or not, as arrays.
 
     Raises:
-        UsageError: two nodes have the same name as strings.
+        UsageError: two nodes have the same name as strings, or no node has the attribute `text` or no edge `relation`.
     """
+    _check(spec, "text", text, "node", (data for _, data in graph.nodes(data=True)))
+    _check(spec, "relation", relation, "edge", (data for *_, data in graph.edges(data=True)))
     number = {node: place for place, node in enumerate(graph)}
     names = [str(node) for node in graph]
     if len(set(names)) < len(names):
@@ -82,6 +92,14 @@ def from_networkx(
         directed=graph.is_directed(),
         relations=relations,
     )
+
+
+def _check(spec: str, option: str, attribute: str, kind: str, all_data: Iterable[Mapping[str, Any]]) -> None:
+    """Raises UsageError where an option names an attribute that stands nowhere: it would be taken for empty."""
+    there = {str(key) for data in all_data for key in data} if attribute else {attribute}
+    if attribute not in there:
+        mend = f"write {option}=NAME with one of {some_of(sorted(there), 20)}" if there else f"leave {option}= out"
+        raise UsageError(f"{spec}: no {kind} has an attribute {attribute!r}: {mend}")
 
 
 def _texts(graph: "networkx.Graph", names: list[str], attribute: str) -> dict[str, str]:
@@ -129,12 +147,46 @@ def _read(path: Path, directed: bool) -> "networkx.Graph":
             return nx.read_graphml(path)
         if path.suffix == ".gml":
             return nx.read_gml(path, label=None)  # by id
+        if delimiter := _DELIMITERS.get(path.suffix):
+            graph = kind()
+            graph.add_edges_from(_edges(path, delimiter))
+            return graph
         if path.suffix in _DELIMITERS:
-            delimiter = _DELIMITERS[path.suffix]
-            return nx.read_edgelist(path, data=False, delimiter=delimiter, create_using=kind)
+            return nx.read_edgelist(path, data=False, encoding="utf-8-sig", create_using=kind)
     except Exception as error:  # each reader has errors of its own, from XML's to UnicodeDecodeError
         raise UsageError(f"networkx: {path} cannot be read: {one_line(error)}") from error
     raise UsageError(f"networkx: {path.name} is none of {', '.join(_SUFFIXES)}")
+
+
+def _edges(path: Path, delimiter: str) -> Iterator[tuple[str, str]]:
+    """The ends of each edge of a table; lines with fewer cells are left out, as networkx leaves them out."""
+    ends = None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        # An empty line for a remark, so that lines are counted as the file has them.
+        lines = ("\n" if f"{line.strip()} ".startswith("# ") else line for line in file)
+        rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+        try:
+            for row in rows:
+                cells = [cell.strip() for cell in row]
+                if ends is None and len(cells) > 1:
+                    ends = _ends(cells)
+                    if ends:
+                        continue
+                head, tail = ends or (0, 1)
+                if max(head, tail) < len(cells):
+                    yield cells[head], cells[tail]
+        except csv.Error as error:
+            mend = "a name with quotes is put in quotes, and its own are doubled"
+            raise csv.Error(f"line {rows.line_num}: {error}; {mend}") from error
+
+
+def _ends(cells: list[str]) -> tuple[int, int] | tuple[()]:
+    """The columns of an edge's ends, where a first line is a header."""
+    names = [cell.lstrip("#").casefold() for cell in cells]
+    for head, tail in _HEADERS:
+        if head in names and tail in names:
+            return names.index(head), names.index(tail)
+    return ()
 
 
 def embedded_graphs(license: str = "") -> NetworkX:

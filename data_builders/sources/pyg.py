@@ -10,9 +10,11 @@ import hashlib
 import inspect
 import io
 import json
+import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -37,7 +39,7 @@ class PyGOptions(SourceOptions):
     """What follows the `?`."""
 
     root: Annotated[Path, BeforeValidator(expanded)] | None = Field(
-        default=None, exclude=True, description="where the raw files lie, in any folder below"
+        default=None, exclude=True, description="where the raw files lie, in any folder below or linked to"
     )
     download: bool = Field(
         default=False, exclude=True, description="let torch-geometric fetch the raw files that are missing"
@@ -68,29 +70,96 @@ class PyG(GraphSource):
             raise UsageError(f"pyg:{where} wraps another dataset: name that one and give its node texts by texts=FILE")
         if chosen.root is not None and not chosen.root.is_dir():
             raise UsageError(f"pyg: root={chosen.root} is no folder: name one that holds the raw files of the dataset")
-        cached = cache_folder() / "pyg-2" / f"{_key(title, argument, chosen)}.npz"
-        if not cached.is_file():
-            arrays = _arrays(_load(title, argument, chosen), f"pyg:{where}")
+        raw = _RawFiles(chosen.root, argument)
+        cached = cache_folder() / "pyg-3" / f"{_key(title, argument, chosen)}.npz"
+        arrays = _cached(cached, raw)
+        if arrays is None:
+            arrays = _arrays(_load(title, argument, chosen, raw), f"pyg:{where}")
+            arrays["used"] = np.array(json.dumps(raw.used))
             packed = io.BytesIO()
             np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
             cached.parent.mkdir(parents=True, exist_ok=True)
             write_whole(cached, packed.getvalue())
-        with np.load(cached, allow_pickle=False) as arrays:
-            graph = _graph(dict(arrays), chosen, CLASSES.get(where.casefold(), ()))
+        graph = _graph(arrays, chosen, CLASSES.get(where.casefold(), ()))
         return cls(graph, f"pyg:{where}", chosen.license, chosen.choice())
 
 
 def _key(title: str, argument: str, options: PyGOptions) -> str:
-    """What the cached arrays depend on; raw files by name, size and time, as make does."""
-    files, root = [], options.root
-    if root is not None:
-        stats = ((path.relative_to(root).as_posix(), path.stat()) for path in root.rglob("*") if path.is_file())
-        files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-    key = json.dumps([title, argument, options.graph, str(root and root.resolve()), files])
+    """Names the cached arrays, one file for each graph and root: new ones take the place of those they replace."""
+    key = json.dumps([title, argument, options.graph, str(options.root and options.root.resolve())])
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
-def _load(title: str, argument: str, options: PyGOptions) -> Any:
+def _cached(path: Path, raw: "_RawFiles") -> dict[str, np.ndarray] | None:
+    """The cached arrays, where all raw files that they were made of are as they were."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as opened:
+        arrays = dict(opened)
+    used = json.loads(arrays["used"].item())
+    return arrays if all(raw.state(place) == state for place, state in used.items()) else None
+
+
+class _RawFiles:
+    """The raw files under a root and behind links in it, for a dataset's argument."""
+
+    def __init__(self, root: Path | None, argument: str) -> None:
+        self.root, self._argument = root, argument
+        self.used: dict[str, list] = {}
+        """The state of each file that was taken, by its place, as it was before it was read."""
+
+    def take(self, place: str) -> Path | None:
+        """What `find` finds, from now on among those used."""
+        self.used[place] = self.state(place)
+        return self.find(place)
+
+    def find(self, place: str) -> Path | None:
+        """A file or folder in its place under the root, the only one of its name, or the one in a folder named so."""
+        if self.root is None:
+            return None
+        if (self.root / place).exists():
+            return self.root / place
+        found = self._by_name.get(Path(place).name, [])
+        if not _same(found):
+            name = self._argument.casefold()
+            found = [path for path in found if name in map(str.casefold, path.relative_to(self.root).parts)]
+        return found[0] if found and _same(found) else None
+
+    def state(self, place: str) -> list:
+        """Another one whenever the file was replaced or written to: by place, size and time, as make does."""
+        found = self.find(place)
+        if found is None:
+            return []
+        files = sorted(path for path in _below(found) if path.is_file()) if found.is_dir() else [found]
+        stats = ((str(path.resolve()), path.stat()) for path in files)
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        named: dict[str, list[Path]] = {}
+        for path in _below(self.root) if self.root else ():
+            named.setdefault(path.name, []).append(path)
+        return named
+
+
+def _same(paths: list[Path]) -> bool:
+    """Whether all paths lead to one file; links give one file several."""
+    return len({path.resolve() for path in paths}) <= 1
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """All files and folders below one, links to folders followed unless they lead back to a folder that they lie in."""
+    for folder, folders, files in os.walk(root, followlinks=True):
+        at = Path(folder)
+        folders[:] = sorted(name for name in folders if not _leads_back(at / name))
+        yield from (at / name for name in (*folders, *sorted(files)))
+
+
+def _leads_back(path: Path) -> bool:
+    return path.is_symlink() and path.resolve() in {each.resolve() for each in path.absolute().parents}
+
+
+def _load(title: str, argument: str, options: PyGOptions, raw: _RawFiles) -> Any:
     """The one graph, as torch-geometric's `Data`."""
     try:
         with warnings.catch_warnings():
@@ -108,7 +177,7 @@ def _load(title: str, argument: str, options: PyGOptions) -> Any:
             if options.root is None and not options.download:
                 raise UsageError(f"pyg:{title} needs root=DIR, where its raw files lie, or download=true")
             arguments["root"] = staging
-            dataset_class = _linking(dataset_class, Path(staging), argument, options)
+            dataset_class = _linking(dataset_class, Path(staging), raw, options)
         try:
             with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
                 dataset = dataset_class(**arguments)
@@ -133,15 +202,16 @@ def _named(title: str, argument: str, takes: Mapping[str, inspect.Parameter]) ->
     return {names[0]: argument}
 
 
-def _linking(dataset_class: type, staging: Path, argument: str, options: PyGOptions) -> type:
+def _linking(dataset_class: type, staging: Path, raw: _RawFiles, options: PyGOptions) -> type:
     """The class with another `download`, which is called when raw files are missing: it links to those in `root`."""
 
     def link(self: Any) -> None:
-        missing, root = [], options.root
+        missing = []
         for path in map(Path, self.raw_paths):
-            found = _find(root, path.relative_to(staging), argument) if root is not None else None
+            place = path.relative_to(staging).as_posix()
+            found = raw.take(place)
             if found is None:
-                missing.append(path.relative_to(staging).as_posix())
+                missing.append(place)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.symlink_to(found.resolve())
@@ -149,21 +219,11 @@ def _linking(dataset_class: type, staging: Path, argument: str, options: PyGOpti
             dataset_class.download(self)  # pyright: ignore[reportAttributeAccessIssue]
         elif missing:
             raise UsageError(
-                f"pyg:{dataset_class.__name__}: {root} lacks {', '.join(missing)}: put them there (just the file names "
-                "in any folder below do, too), or add download=true"
+                f"pyg:{dataset_class.__name__}: {raw.root} lacks {', '.join(missing)}: put them there (just the "
+                "file names in any folder below do, too), or add download=true"
             )
 
     return type(dataset_class.__name__, (dataset_class,), {"download": link})
-
-
-def _find(root: Path, place: Path, argument: str) -> Path | None:
-    """A raw file in its place under `root`, the only one of its name, or the one in a folder named so."""
-    if (root / place).exists():
-        return root / place
-    found = sorted(root.rglob(place.name))
-    if len(found) > 1:
-        found = [path for path in found if argument.casefold() in map(str.casefold, path.relative_to(root).parts)]
-    return found[0] if len(found) == 1 else None
 
 
 def _arrays(data: Any, spec: str) -> dict[str, np.ndarray]:
@@ -234,7 +294,7 @@ def _named_labels(arrays: dict[str, np.ndarray], options: PyGOptions, known: tup
 
 def _attributes(arrays: dict[str, np.ndarray], names: list[str], options: PyGOptions) -> Attributes:
     if options.texts:
-        return texts_of(names, read_texts(options.texts))
+        return texts_of(names, read_texts(options.texts, names))
     if "text" in arrays:
         return Texts(Strings.of(arrays["text"].tobytes(), arrays["text_ends"]))
     if "words" in arrays:
@@ -249,7 +309,7 @@ def _vocabulary(options: PyGOptions, last: int) -> Strings | None:
 def _lines(option: str, path: str, kind: str, needed: int) -> list[str]:
     """The lines of a file that names what the data numbers, clean."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{option}={path} cannot be read: {error}") from error
     if len(lines) < needed:

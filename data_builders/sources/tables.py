@@ -51,6 +51,8 @@ class Row(NamedTuple):
     split: Any = None
     offset: int = 0
     """Byte of the file where the row starts, for formats that are read by it."""
+    key: Any = None
+    """What other rows of the table call it by, where that is not its id."""
 
 
 class Table(NamedTuple):
@@ -153,7 +155,9 @@ class TableFiles(TablePictures):
 def entries_of(
     table: Table, rows: Iterable[Row], options: ColumnOptions, roots: Sequence[Path], *, prefixed: bool = False
 ) -> Iterator[Found]:
-    """The rows of a table as entries of an index, in order. One that holds no picture is an entry too: it is counted.
+    """The rows of a table as entries of an index. One that holds no picture is an entry too: it is counted.
+
+    They come in order, but for rows with a key that show another's picture: those come last, when all ids are known.
 
     Args:
         prefixed: whether ids from a column are unique in their table only.
@@ -161,13 +165,15 @@ def entries_of(
     Raises:
         Ssl4rlError: a row has no id.
     """
+    ids: dict[str, str] = {}
+    waiting: list[Found] = []
     for row in rows:
         if (prefixed or options.id) and row.id in (None, ""):
             raise Ssl4rlError(f"row {row.number} of {table.name} has no id: name another column, id=COLUMN")
         number = row.id if prefixed else f"{table.first + row.number:08d}"
         id = str(row.id) if options.id else f"{table.name}/{number}"
         place, digest, reference = _shown(table, row, roots)
-        yield Found(
+        found = Found(
             id=id,
             sample=id if row.group in (None, "") else str(row.group),
             order=struct.pack(">IQ", table.number, row.number),
@@ -177,6 +183,15 @@ def entries_of(
             digest=digest,
             same_as=f"{table.name}/{reference}" if reference and prefixed else reference,
         )
+        if row.key is not None:
+            key = str(row.key)
+            ids[key] = id if key not in ids else ""  # two rows with one key: neither is meant
+            if reference:
+                waiting.append(found)
+                continue
+        yield found
+    # Without `same_as` a row that shows another's is told to show none.
+    yield from (found._replace(same_as=ids.get(found.same_as, "")) for found in waiting)
 
 
 def _shown(table: Table, row: Row, roots: Sequence[Path]) -> tuple[Place, bytes | None, str]:

@@ -51,7 +51,7 @@ class Triples(GraphSource):
                 edges.append((*ends, relations.setdefault(relation, len(relations))))
                 marks.append(mark)
         names = list(entities)
-        texts = _texts(folder, chosen.texts)
+        texts = _texts(folder, chosen.texts, names)
         graph = Graph(
             Strings(names),
             np.array(edges, dtype=np.int32),
@@ -65,7 +65,7 @@ class Triples(GraphSource):
 
 def _read(path: Path):
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
@@ -77,7 +77,7 @@ def _read(path: Path):
         raise UsageError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def _texts(folder: Path, option: str) -> dict[str, str] | None:
+def _texts(folder: Path, option: str, names: list[str]) -> dict[str, str] | None:
     if option:
-        return read_texts(folder / option if (folder / option).is_file() else option)
+        return read_texts(folder / option if (folder / option).is_file() else option, names)
     return read_texts(folder / _TEXTS) if (folder / _TEXTS).is_file() else None

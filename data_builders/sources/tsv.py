@@ -27,9 +27,10 @@ class Tsv(TableFiles):
     item's id is the file's name without its ending and the row's `index`, or the row's number where there is no such
     column: `MMBench_DEV_EN/241`. Entries are ordered as the rows are.
 
-    Options: `column=image` names the column; `id=COLUMN` takes ids from one; rows with the same value of `group=COLUMN`
-    share a group, as identical pictures do; `split=COLUMN` keeps the table's own split (test, val, dev are held out);
-    `license=CC0-1.0` is recorded in what is built.
+    Options: `column=image` names the column; `id=COLUMN` takes ids from one (cells go on naming rows by their `index`
+    where there is one); rows with the same value of `group=COLUMN` share a group, as identical pictures do;
+    `split=COLUMN` keeps the table's own split (test, val, dev are held out); `license=CC0-1.0` is recorded in what is
+    built.
     """
 
     scheme = "tsv"
@@ -41,7 +42,9 @@ class Tsv(TableFiles):
         _, header = next(records)
         check_columns(str(file), options, header)
         numbered = not options.id and _NUMBERS in header
-        columns = options.columns() | ({"id": _NUMBERS} if numbered else {})
+        columns = options.columns()
+        if _NUMBERS in header and options.id != _NUMBERS:
+            columns["key" if options.id else "id"] = _NUMBERS
         places = {field: header.index(name) for field, name in columns.items()}
         rows = (
             Row(number, offset=offset, **{field: record[place] for field, place in places.items()})
