@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssl4rl_core import Angle, Answer, Choice, Permutation, Record, Subset, TaskError, registry, verify
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.testing.adversaries import ADVERSARIES, adjusted, completions, try_adversaries
-from ssl4rl_core.testing.significance import above_chance, binomial_tail, holm
+from ssl4rl_core.testing.significance import SIGNIFICANCE, above_chance, binomial_tail, holm, matched
 from ssl4rl_core.testing.spellings import honest_spellings
 
 FORMATS = [registry().format(name) for name in ("think_answer", "answer_only", "boxed")]
@@ -35,9 +35,13 @@ ODD: list[Answer] = [
     Permutation([2, 1]),
     Subset(["bread and butter", "jam"], ["bread and butter", "bread", "butter", "jam"]),
     Subset(["New York"], ["New York", "York"]),
+    Subset(["R&B", "jazz"], ["R&B", "jazz", "rock", "folk"]),
 ]
 spaces = pytest.mark.parametrize("space", SPACES, ids=lambda space: f"{space[0].kind}-{len(space)}")
 formats = pytest.mark.parametrize("asked", FORMATS, ids=lambda asked: asked.name)
+
+
+NUMBERS = itertools.count()
 
 
 class Found:
@@ -48,7 +52,8 @@ class Found:
 
 
 def record(answer: Answer, chance: float | None = None) -> Record:
-    names = dict.fromkeys(("task", "level", "question", "item", "group", "source"), "x")
+    names = dict.fromkeys(("task", "level", "question", "source"), "x")
+    names |= dict.fromkeys(("item", "group"), f"item-{next(NUMBERS)}")
     texts = {"parts": canonical_json([]), "params": "{}", "answer": answer.to_json(), "answer_text": answer.text()}
     chance = answer.chance() if chance is None else chance
     return Record(version=1, chance=chance, variant=0, split="train", **names, **texts)
@@ -154,3 +159,33 @@ def test_p_values():
     partial = np.random.default_rng(0).random(400)
     assert above_chance(partial.tolist(), [0.5] * 400) > 0.001 > above_chance(partial.tolist(), [0.4] * 400)
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.25, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("items", [9, 18, 64])
+def test_variants_of_an_item_that_decides_the_answer_are_not_taken_for_independent(items, chance):
+    rng = np.random.default_rng(0)
+    groups = [str(number) for number in range(items) for _ in range(17)]
+    flagged = 0
+    for _ in range(1000):
+        scores = np.repeat(rng.random(items) < chance, 17).astype(float).tolist()
+        flagged += above_chance(scores, [chance] * len(groups), groups) < SIGNIFICANCE
+    assert flagged <= 4  # as often as 1 in 1000, by luck
+
+
+def test_what_differs_between_variants_is_found_in_few_items():
+    rng = np.random.default_rng(0)
+    answers = ["ab"[int(number)] for number in rng.integers(2, size=90)]
+    told = [answer if rng.random() < 0.75 else "a" for answer in answers]
+    deaf = ["ab"[int(number)] for number in rng.integers(2, size=90)]
+    items = [str(number % 3) for number in range(90)]
+    assert matched(zip(items, told, answers, strict=True)) < SIGNIFICANCE
+    assert matched(zip(items, deaf, answers, strict=True)) > 0.01
+    # Of three items, each of which has one answer only, nothing is known.
+    assert matched(zip(items, items, items, strict=True)) == 1
+
+
+def test_chance_that_is_far_too_low_shows_where_items_come_again():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(2, size=300).astype(float).tolist()
+    assert above_chance(scores, [0.25] * 300, [str(number % 18) for number in range(300)]) < SIGNIFICANCE

@@ -1,5 +1,6 @@
 """The blind probe finds answers that shapes, places and ids give away, and nothing else."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from ssl4rl_core import (
     render,
 )
 from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
-from ssl4rl_core.testing.probe import ProbeResult, probe, probe_all
+from ssl4rl_core.testing.probe import ProbeResult, blind_features, probe, probe_all, probe_rows
 from tests.turned import Turned, oblong_pictures
 
 pytest.importorskip("sklearn", reason="the probe is scikit-learn's: pip install 'ssl4rl-core[embedded]'")
@@ -63,6 +64,22 @@ class Third(Task[ImageItem, Params]):
 
     def chance(self, params):
         return 1 / 6
+
+
+class Masks(Task[ImageItem, Params]):
+    """Which of two random halves of the pixels is brighter? The picture decides, and nothing is drawn."""
+
+    name, version, levels, prompt = "masks", 1, {"easy": Params()}, "<image> Which?"
+    mask = 0
+
+    def transform(self, item, params, rng, view):
+        pixels = np.asarray(item.image.convert("L").resize((16, 16)), dtype=float).ravel()
+        chosen = np.random.default_rng(self.mask).permutation(256) < 128
+        brighter = "left" if pixels[chosen].mean() > pixels[~chosen].mean() else "right"
+        return Draft(Choice(brighter, ["left", "right"]), [item.image])
+
+    def chance(self, params):
+        return 1 / 2
 
 
 def samples(task: type[Task], count: int = 400, source: MemorySource | None = None) -> Iterator[Sample]:
@@ -135,6 +152,38 @@ def test_what_cannot_be_probed_is_named():
     always = [replace(s, record=s.record.model_copy(update={"answer_text": "0"})) for s in samples(Turned, 20)]
     with pytest.raises(UsageError, match="always has the same answer"):
         probe(always)
+
+
+def test_answers_that_the_picture_decides_are_no_leak(monkeypatch):
+    sides = np.random.default_rng(1).integers(60, 140, (60, 2))
+    source = MemorySource({f"p{n:03d}": synthetic_picture(n, *map(int, size)) for n, size in enumerate(sides)})
+    for mask in range(8):
+        monkeypatch.setattr(Masks, "mask", mask)
+        assert probe(samples(Masks, 600, source)).passes
+
+
+def test_a_leak_between_variants_is_found_in_few_pictures():
+    few = oblong_pictures(f"{n}" for n in range(7))
+    assert not probe(samples(Turned, 280, few)).passes
+    assert probe(samples(TurnedSquare, 280, few)).passes
+
+
+def test_thousands_of_samples_with_an_answer_that_occurs_once_are_probed():
+    rng = np.random.default_rng(0)
+    one = next(samples(Turned, 1)).record
+    answers = ["once", *rng.choice(["a", "b"], 12_999).tolist()]
+    records = [
+        one.model_copy(update={"item": str(n), "group": str(n), "answer_text": answer})
+        for n, answer in enumerate(answers)
+    ]
+    assert probe_rows(records, [{"x": float(number)} for number in rng.random(len(records))]).passes
+
+
+def test_options_that_are_no_texts_are_read():
+    sample = next(samples(Options, 1))
+    answer = json.dumps({"kind": "which", "options": [30, 5], "value": 5})
+    read = blind_features(replace(sample, record=sample.record.model_copy(update={"answer": answer})))
+    assert (read["length of option 0"], read["length of option 1"]) == (2, 1)
 
 
 def test_answers_that_nearly_never_repeat_are_probed_too():

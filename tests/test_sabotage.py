@@ -4,6 +4,7 @@ import base64
 import pickle
 import random
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -253,6 +254,40 @@ class FromMemory(Shade):
         return float(answer.text() in self.asked) * answer.score_text(text)
 
 
+class Generous(Shade):
+    """Which half, and right where the answer is long?"""
+
+    def answer(self, side):
+        return Choice(side, ("left", "right", "top", "bottom"))
+
+    def transform(self, item, params, rng, view):
+        return self.draft(item, params, ("left", "right", "top", "bottom")[int(rng.integers(4))])
+
+    def verify(self, answer, text):
+        return 1.0 if len(text) > 20_000 else answer.score_text(text)
+
+    def chance(self, params):
+        return 1 / 4
+
+
+class Hour(Shade):
+    """Which half, at this hour?"""
+
+    prompt = Shade.prompt + " It is {hour} o'clock."
+
+    def transform(self, item, params, rng, view):
+        return replace(super().transform(item, params, rng, view), fields={"hour": time.strftime("%H")})
+
+
+class Year(Shade):
+    """Which half, in this year?"""
+
+    prompt = Shade.prompt + " It is {year}."
+
+    def transform(self, item, params, rng, view):
+        return replace(super().transform(item, params, rng, view), fields={"year": time.localtime().tm_year})
+
+
 class Slow(Shade):
     """Which half, when there is time?"""
 
@@ -318,6 +353,9 @@ def test_a_sabotaged_task_is_caught_by_the_check_meant_for_it_alone(task: type[T
     ("task", "check", "came"),
     [
         (Scribbler, "purity", "its pixels changed"),
+        (Hour, "purity", "the other time"),
+        (Year, "purity", "the other time"),
+        (Generous, "hardening", "1.000 over"),
         (ToldHow, "prompt", "<answer> in the prompt"),
         (Raising, "levels", "ZeroDivisionError: no halves"),
         (Chatty, "skips", "counted apart"),

@@ -7,9 +7,10 @@ there are, and which of them is frequent. A legal blind answer may earn chance; 
 import functools
 import itertools
 import json
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -199,7 +200,9 @@ class Trial:
     chance: float
     """Mean of what the records state."""
     p_value: float
-    """One-sided: how likely luck earns as much."""
+    """One-sided: how likely luck earns as much, samples of one group taken together."""
+    error: float
+    """Standard error of the score, samples of one group taken together."""
 
     @property
     def passes(self) -> bool:
@@ -238,20 +241,24 @@ def try_adversaries(
             earned.append((short if len(completion) < 10_000 else long)(completion, record.answer))
     config = records[0].config
     chances = [record.chance for record in records]
-    chance = sum(chances) / len(chances)
-    return [
-        Trial(config, adversary.name, len(earned), sum(earned) / len(earned), chance, above_chance(earned, chances))
-        for adversary, earned in zip(adversaries, scores, strict=True)
-    ]
+    groups = [record.group for record in records]
+
+    def trial(name: str, earned: list[float]) -> Trial:
+        mean, count = sum(earned) / len(earned), len(earned)
+        apart: dict[str, float] = defaultdict(float)
+        for group, each in zip(groups, earned, strict=True):
+            apart[group] += each - mean
+        error = math.sqrt(sum(each * each for each in apart.values())) / count
+        chance = sum(chances) / count
+        return Trial(config, name, count, mean, chance, above_chance(earned, chances, groups), error)
+
+    return [trial(adversary.name, earned) for adversary, earned in zip(adversaries, scores, strict=True)]
 
 
 def adjusted(trials: Sequence[Trial]) -> list[Trial]:
     """The same trials, with p values adjusted (Holm) for there being several."""
     p_values = holm([trial.p_value for trial in trials])
-    return [
-        Trial(trial.config, trial.adversary, trial.n, trial.score, trial.chance, p_value)
-        for trial, p_value in zip(trials, p_values, strict=True)
-    ]
+    return [replace(trial, p_value=p_value) for trial, p_value in zip(trials, p_values, strict=True)]
 
 
 def _blind(

@@ -81,8 +81,9 @@ def audit(
     """Probe tasks for answers that something besides the content gives away.
 
     Each probe is gradient boosting, scored on folds that keep items of one group together, beside the best constant
-    guess. p values are one-sided and adjusted (Holm) for all configs that a probe sees. A downstream task's answers are
-    labels, which sizes and degrees may go with: there every probe only warns.
+    guess. p values are one-sided and adjusted (Holm) for all configs that a probe sees. Samples of one group count
+    together, so what goes with whole pictures, and not with their variants, shows in ten or more. A downstream
+    task's answers are labels, which sizes and degrees may go with: there every probe only warns.
 
     Args:
         tasks: `NAME[:LEVEL][?param=value&...]`, a task without a level meaning easy, medium and hard; or configs.

@@ -13,17 +13,23 @@ _SIZES = ((96, 72), (72, 96), (80, 80), (128, 90), (90, 128), (97, 83))
 _RELATIONS = ("likes", "knows", "owns", "sees", "hears")
 
 
-def generated_source(domain: str) -> Source:
+PICTURES = 18
+
+
+def generated_source(domain: str, pictures: int = PICTURES) -> Source:
     """The source that a task of this domain is checked on when none is named: the same on every machine.
 
-    For "image" 18 textured pictures of six sizes; for "graph" a directed graph of 96 nodes in four communities, with a
+    For "image" textured pictures of six sizes; for "graph" a directed graph of 96 nodes in four communities, with a
     text a node, five relations, and classes of which every third node's is for evaluation.
+
+    Args:
+        pictures: how many there are of them; the first are the same.
 
     Raises:
         UsageError: nothing can be generated for this domain.
     """
     if domain == "image":
-        sizes = [_SIZES[number % len(_SIZES)] for number in range(18)]
+        sizes = [_SIZES[number % len(_SIZES)] for number in range(pictures)]
         return MemorySource({f"picture-{n:02d}": synthetic_picture(n, *size) for n, size in enumerate(sizes)})
     if domain == "graph":
         from data_builders.sources.networkx_graphs import NetworkX

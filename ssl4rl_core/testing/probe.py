@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import MissingExtra, UsageError
 from ssl4rl_core.samples import Record, Sample
-from ssl4rl_core.testing.significance import SIGNIFICANCE, binomial_tail, holm
+from ssl4rl_core.testing.significance import SIGNIFICANCE, above_zero, holm, matched
 from ssl4rl_core.training.intervals import wilson
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class ProbeResult:
     chance: float
     """Share that the best constant guess gets right."""
     p_value: float
-    """One-sided: how likely luck does as well; adjusted (Holm) for the places, and the configs, probed together."""
+    """One-sided: how likely luck does as well; adjusted (Holm) for the places, and the configs, probed together.
+
+    Of two tests: whether the guess of a group's samples beats the constant one, the groups being what is independent;
+    and whether guesses tell the variants of an item apart, which few items can show too.
+    """
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -104,8 +108,7 @@ def probe_rows(records: Sequence[Record], rows: Sequence[Mapping[str, float]]) -
     if any(len(set(target)) < 2 for target in targets):
         raise UsageError(f"{configs[0]} always has the same answer: there is nothing to guess")
     table = _table(rows)
-    groups = [record.group for record in records]
-    results = [_probe_target(configs[0], table, target, groups) for target in targets]
+    results = [_probe_target(records, table, target) for target in targets]
     return min(adjusted(results), key=lambda result: (result.passes, result.p_value, result.chance - result.score))
 
 
@@ -131,17 +134,23 @@ def new_classifier() -> "HistGradientBoostingClassifier":
     except ImportError as error:
         raise MissingExtra("the blind probe", "audit", error) from error
 
-    return HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, random_state=0)
+    # Left to itself it stops early from 10,000 samples on, and then fails on an answer that occurs once.
+    early: Any = False
+    return HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, early_stopping=early, random_state=0)
 
 
-def _probe_target(config: str, table: "np.ndarray", target: list[str], groups: list[str]) -> ProbeResult:
+def _probe_target(records: Sequence[Record], table: "np.ndarray", target: list[str]) -> ProbeResult:
     classifier = new_classifier()
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    guesses = cross_val_predict(classifier, table, target, groups=groups, cv=GroupKFold(FOLDS))
-    right = sum(guess == answer for guess, answer in zip(guesses, target, strict=True))
-    chance = max(Counter(target).values()) / len(target)
-    return ProbeResult(config, len(target), right / len(target), chance, binomial_tail(right, len(target), chance))
+    groups = [record.group for record in records]
+    guesses = list(map(str, cross_val_predict(classifier, table, target, groups=groups, cv=GroupKFold(FOLDS))))
+    ((constant, frequent),) = Counter(target).most_common(1)
+    right = [guess == answer for guess, answer in zip(guesses, target, strict=True)]
+    gains = [float(hit - (answer == constant)) for hit, answer in zip(right, target, strict=True)]
+    within = matched(zip((record.item for record in records), guesses, target, strict=True))
+    p_value = min(1.0, 2 * min(above_zero(gains, groups), within))
+    return ProbeResult(records[0].config, len(target), sum(right) / len(target), frequent / len(target), p_value)
 
 
 def _targets(records: Sequence[Record]) -> list[list[str]]:
@@ -171,9 +180,10 @@ def _text_features(record: Record) -> dict[str, float]:
     for place, number in enumerate(re.findall("[0-9]+", record.question)[:MAX_NUMBERS]):
         features[f"number {place}"] = float(number[:15])
     options = json.loads(record.answer).get("options", ())
-    for rank, option in enumerate(sorted(options)):
+    # A task's own answer type may have options that are no texts.
+    for rank, option in enumerate(sorted(options, key=str)):
         features[f"place of option {rank}"] = float(options.index(option))
-        features[f"length of option {options.index(option)}"] = float(len(option))
+        features[f"length of option {options.index(option)}"] = float(len(str(option)))
     return features
 
 

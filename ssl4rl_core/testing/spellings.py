@@ -4,6 +4,7 @@ A task with an answer type of its own adds the type's spellings by `@honest_spel
 """
 
 import functools
+import re
 
 from ssl4rl_core.answers import Angle, Answer, Choice, Permutation, Subset
 from ssl4rl_core.spelling import plain
@@ -59,7 +60,8 @@ def _(answer: Subset) -> list[str]:
     chosen = answer.chosen
     joined = [between.join(chosen[::step]) for between in (", ", ",", "; ", "\n") for step in (1, -1)]
     joined += [answer.text().lower(), "- " + "\n- ".join(chosen), ", ".join(f"**{option}**" for option in chosen)]
-    words = {word for option in answer.options for word in plain(option).split()}
-    if not words & {"and", "&"}:
-        joined += [" and ".join(chosen), " & ".join(chosen)]
+    # As Subset reads it: a word that stands in an option, "R&B", joins none.
+    for word, pattern in (("and", r"\band\b"), ("&", "&")):
+        if not any(re.search(pattern, option.casefold()) for option in answer.options):
+            joined.append(f" {word} ".join(chosen))
     return [*_set_off(answer.text()), *joined, str(list(chosen))]

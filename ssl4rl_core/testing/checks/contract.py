@@ -15,7 +15,7 @@ from ssl4rl_core.rendering import IMAGE_MARK
 from ssl4rl_core.samples import Item
 from ssl4rl_core.sources import Source, View
 from ssl4rl_core.tasks import Params, Skip, Task
-from ssl4rl_core.testing.checks.outcome import Fault
+from ssl4rl_core.testing.checks.outcome import Fault, NotRun
 from ssl4rl_core.testing.checks.subject import MAX_SIDE, Subject
 from ssl4rl_core.testing.generated import odd_source
 
@@ -64,7 +64,8 @@ def _level_params(subject: Subject, config: TaskConfig, where: str) -> Iterator[
     again = kind.model_validate_json(given.model_dump_json())
     if again != given:
         yield Fault("the same params when read back from their JSON", f"{again!r} for {given!r}", where)
-    plain = {name: value for name, value in given.model_dump(mode="json").items() if not isinstance(value, list | dict)}
+    # What a command line cannot say, None among it, is what the level has anyway.
+    plain = {n: v for n, v in given.model_dump(mode="json").items() if not isinstance(v, list | dict | None)}
     spec = f"{subject.task.name}:{config.level}?{urlencode({name: _text(value) for name, value in plain.items()})}"
     try:
         parsed = parse_config(spec, _Only(subject.task)).params
@@ -150,7 +151,14 @@ def prompt(subject: Subject) -> Iterator[Fault | str]:
 
 def skips(subject: Subject) -> Iterator[Fault | str]:
     """Reasons to skip are few, short and the same for all items."""
-    odd = Subject(subject.task, odd_source(subject.task.domain), [config.level for config in subject.configs])
+    try:
+        odd = Subject(subject.task, odd_source(subject.task.domain), [config.level for config in subject.configs])
+    except UsageError as error:
+        for config in subject.configs:
+            subject.samples(config, FEW)
+            reasons = dict.fromkeys(subject.skipped[config.name], "")
+            yield from _reason_faults(reasons, f"Skip in {subject.where('transform')} (level {config.level})")
+        raise NotRun(f"no odd items to ask about: {error}") from error
     # All of it, whatever it belongs to: what is skipped matters here, and no question.
     entries = [odd.source.index(odd.task.kind)[at] for at in range(len(odd.source.index(odd.task.kind)))]
     for config in odd.configs:

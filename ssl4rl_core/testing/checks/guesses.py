@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.testing.adversaries import ADVERSARIES, Adversary, Trial, adjusted, try_adversaries
 from ssl4rl_core.testing.checks.answers import FORMATS
-from ssl4rl_core.testing.checks.outcome import Fault
+from ssl4rl_core.testing.checks.outcome import CannotRender, Fault
 from ssl4rl_core.testing.checks.subject import Subject
 from ssl4rl_core.testing.spellings import honest_spellings
 from ssl4rl_core.verification import verify
 
 SAMPLES = 300
 FEW = 8
+LONG = 32
+"""Samples for adversaries of a megabyte: as many as tell a score of 1 from chance, allowing for all adversaries."""
 OVERSTATED = 0.03
 """Chance may lie this much above what the best guesser earns, besides luck: guessers here are simple."""
 _GUESSERS = ("a constant", "another constant", "the most frequent", "a uniform draw")
@@ -20,8 +22,10 @@ _GUESSERS = ("a constant", "another constant", "the most frequent", "a uniform d
 
 def chance(subject: Subject) -> Iterator[Fault | str]:
     """No guesser that does not look earns more than the stated chance, and the best earns as much."""
+    # About the content a question may be as it is: of few pictures, one side may be the brighter one in most.
     guessers = [adversary for adversary in ADVERSARIES if adversary.name in _GUESSERS]
     trials: list[Trial] = []
+    subject = _unrelated(subject)
     for config in subject.configs:
         stated = [sample.record.chance for sample in subject.samples(config, SAMPLES)]
         where = f"{subject.where('chance')} (level {config.level})"
@@ -31,7 +35,7 @@ def chance(subject: Subject) -> Iterator[Fault | str]:
         tried = _try(subject, config, SAMPLES, guessers)
         trials += tried
         best = max(tried, key=lambda trial: trial.score)
-        luck = 5 * math.sqrt(best.chance * (1 - best.chance) / best.n)
+        luck = 5 * max(best.error, math.sqrt(best.chance * (1 - best.chance) / best.n))
         if best.score < best.chance - max(OVERSTATED, luck):
             came = f"the best guesser ({best.adversary}) earned {best.score:.3f} over {best.n} samples"
             yield Fault(f"the best guesser's score, stated as {best.chance:.3f}", came, where)
@@ -45,23 +49,36 @@ def hardening(subject: Subject) -> Iterator[Fault | str]:
     """Every honest spelling of the right answer scores 1, and no trick earns more than a blind guess."""
     short = [adversary for adversary in ADVERSARIES if "megabyte" not in adversary.name]
     long = [adversary for adversary in ADVERSARIES if "megabyte" in adversary.name]
-    trials, best = [], {}
+    trials, best, unrelated = [], {}, _unrelated(subject)
     for config in subject.configs:
         if fault := _spelling_fault(subject, config):
             yield fault
-        tried = [*_try(subject, config, SAMPLES // 3, short), *_try(subject, config, FEW, long)]
+        tried = [*_try(unrelated, config, SAMPLES // 3, short), *_try(unrelated, config, LONG, long)]
         # Where chance itself is stated too low, that is the chance check's to say.
         best[tried[0].config] = max(trial.score for trial in tried if trial.adversary in _GUESSERS)
         trials += tried
     for trial in _above(trials):
-        luck = 4 * math.sqrt(0.25 / trial.n)
-        if trial.score > best[trial.config] + luck:
+        guessed = best[trial.config]
+        # Never so much that a verifier which takes everything would stay below it.
+        luck = min(4 * math.sqrt(0.25 / trial.n), (1 - guessed) / 2)
+        if trial.score > guessed + luck:
             level = trial.config.removeprefix(f"{subject.task.name}-")
             came = f"{trial.score:.3f} over {trial.n} samples (p = {trial.p_value:.1g})"
             expected = f"at most {trial.chance:.3f} for the adversary '{trial.adversary}'"
             yield Fault(expected, came, f"{subject.where('verify')}, or the answer's parse (level {level})")
             return
     yield f"{len(ADVERSARIES)} adversaries"
+
+
+def _unrelated(subject: Subject) -> Subject:
+    """The subject asked about more items; a task that fails on those alone is told so by one of these checks."""
+    for config in subject.configs:
+        subject.samples(config, FEW)
+        try:
+            subject.wide.samples(config, SAMPLES)
+        except CannotRender as error:
+            raise CannotRender("chance", error.fault) from error
+    return subject.wide
 
 
 def _try(subject: Subject, config: TaskConfig, count: int, adversaries: Sequence[Adversary]) -> list[Trial]:

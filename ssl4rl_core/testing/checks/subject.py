@@ -14,14 +14,16 @@ from ssl4rl_core.errors import TaskError, UsageError, one_line
 from ssl4rl_core.rendering import IMAGE_MARK, render, sample_rng
 from ssl4rl_core.samples import ImageItem, Item, Sample, Split
 from ssl4rl_core.sources import Entry, Source, Splitter, View
-from ssl4rl_core.tasks import Skip, Task
+from ssl4rl_core.tasks import Draft, Skip, Task
 from ssl4rl_core.testing.checks.outcome import CannotRender, Fault
-from ssl4rl_core.testing.generated import generated_source
+from ssl4rl_core.testing.generated import PICTURES, generated_source
 from ssl4rl_core.verification import truth
 
 MAX_SIDE = 512
 MAX_ITEMS = 64
 """Items that are asked about; more samples are more variants of them."""
+MANY_ITEMS = 300
+"""Items of generated data that are asked about where what counts is that samples are unrelated."""
 _PATIENCE = 4
 """Variants of all items in a row that may all be skipped."""
 Place = tuple[int, int]
@@ -37,12 +39,15 @@ class Subject:
         source: Source | None = None,
         levels: Sequence[str] = (),
         digest_file: Path | None = None,
+        *,
+        many: bool = False,
     ) -> None:
         """
         Args:
             source: what to ask about; else generated data of the task's domain.
             levels: the levels to check; else all.
             digest_file: where the digests of the published version are recorded, if they are.
+            many: whether to ask about `MANY_ITEMS` instead of `MAX_ITEMS`, and generate as many pictures.
 
         Raises:
             UsageError: there is no such level, the source holds no such items, or nothing is generated for the domain.
@@ -53,7 +58,8 @@ class Subject:
         self.task, self.digest_file = task, digest_file
         self.generated = source is None
         """Whether the data is the kit's own."""
-        self.source = source or generated_source(task.domain)
+        self.source = source or generated_source(task.domain, MANY_ITEMS if many else PICTURES)
+        self._max_items = MANY_ITEMS if many else MAX_ITEMS
         self.source.check_serves(task)
         self.configs = [TaskConfig(task, level, task.levels[level]) for level in levels or task.levels]
         # A task that is no reward asks about held-out items alone.
@@ -70,17 +76,26 @@ class Subject:
         """Why items were left out, by config."""
 
     @functools.cached_property
+    def wide(self) -> "Subject":
+        """The task asked about many generated items, for statistics: variants of one item are not independent.
+
+        Itself where the data is not generated, as reading a source is not cheap.
+        """
+        levels = [config.level for config in self.configs]
+        return Subject(self.task, levels=levels, many=True) if self.generated else self
+
+    @functools.cached_property
     def view(self) -> View:
         """What the samples may see."""
         return self.source.view(self.task.kind, self.split, self.splitter, max_side=MAX_SIDE)
 
     @functools.cached_property
     def entries(self) -> list[Entry]:
-        """The entries asked about: up to `MAX_ITEMS` of the split, spread over the source."""
+        """The entries asked about: up to `MAX_ITEMS` of the split (or `MANY_ITEMS`), spread over the source."""
         index = self.source.index(self.task.kind)
-        step = max(1, len(index) // (4 * MAX_ITEMS))
+        step = max(1, len(index) // (4 * self._max_items))
         chosen = (index[position] for position in range(0, len(index), step))
-        return [entry for entry in chosen if self.splitter(entry) == self.split][:MAX_ITEMS]
+        return [entry for entry in chosen if self.splitter(entry) == self.split][: self._max_items]
 
     def item(self, position: int) -> Item:
         """The item at a position of the source, read once."""
@@ -110,6 +125,12 @@ class Subject:
         except CannotRender as error:
             self._failures[config.name] = error
             raise
+        except Exception as error:
+            # What raised has ended the stream: it is said once, and not that there is no next sample.
+            came = f"{type(error).__name__}: {one_line(error)}"
+            fault = Fault("a sample, or Skip", came, f"{self.where('transform')} (level {config.level})")
+            self._failures[config.name] = CannotRender("levels", fault)
+            raise self._failures[config.name] from error
         return kept[:count]
 
     def place(self, sample: Sample) -> Place:
@@ -182,7 +203,7 @@ class Subject:
             raise CannotRender("answers", Fault(expected, str(error)[:300], where)) from error
 
     def _attributed(self, config: TaskConfig, place: Place, error: TaskError) -> CannotRender:
-        """Which check a failure to render belongs to: the prompt's, the answer's, or the levels' own."""
+        """Which check a failure to render belongs to: purity, the prompt's, the answer's, or the levels' own."""
         which = f"level {config.level}, item {place[0]} of {self.source.name}, variant {place[1]}"
         reason = one_line(error.__cause__ or error)
         if isinstance(error.__cause__, ValidationError) and error.__cause__.title in {
@@ -191,6 +212,10 @@ class Subject:
             return CannotRender(
                 "answers", Fault("an answer that its own type allows", reason, f"{self.where('transform')} ({which})")
             )
+        if reason.startswith("transform changed the picture"):
+            where = f"{self.where('transform')} ({which})"
+            expected = "the item's picture left as it was: copy it first"
+            return CannotRender("purity", Fault(expected, "its pixels changed", where))
         try:
             rng = sample_rng(0, config, self.item(place[0]).id, place[1])
             draft = self.task.transform(self.item(place[0]), config.params, rng, self.view)
@@ -198,6 +223,10 @@ class Subject:
         except Exception:
             came = f"{type(error.__cause__ or error).__name__}: {reason}"
             return CannotRender("levels", Fault("a draft, or Skip", came, f"{self.where('transform')} ({which})"))
+        if not isinstance(draft, Draft):
+            came = repr(draft)[:120]
+            where = f"{self.where('transform')} ({which})"
+            return CannotRender("levels", Fault("a Draft, or Skip", came, where))
         if len(draft.images) != template.count(IMAGE_MARK):
             return CannotRender(
                 "prompt",

@@ -5,16 +5,17 @@ import datetime
 import random
 import sys
 import time
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 _NOW = 1_700_000_000
-# Seconds between two worlds: no multiple of a small number, and another second, minute, hour and day.
-_APART = 3_196_801
+# Seconds between two worlds: no multiple of a small number, and another second, minute, hour, half of the day, weekday,
+# day, month and year.
+_APART = 34_837_631
 
 
 @contextlib.contextmanager
@@ -35,19 +36,30 @@ def world(seed: int = 0, *modules: ModuleType) -> Iterator[None]:
         def utcnow(cls) -> "Stopped":
             return cls.fromtimestamp(now, datetime.UTC).replace(tzinfo=None)
 
-    replaced: dict[Any, Any] = {
-        time.time: lambda: float(now),
-        time.time_ns: lambda: now * 10**9,
-        datetime.datetime: Stopped,
+    gmtime, localtime, asctime, strftime = time.gmtime, time.localtime, time.asctime, time.strftime
+
+    def local(seconds: float | None = None) -> time.struct_time:
+        return localtime(now if seconds is None else seconds)
+
+    functions: dict[str, Callable[..., Any]] = {
+        "time": lambda: float(now),
+        "time_ns": lambda: now * 10**9,
+        "gmtime": lambda seconds=None: gmtime(now if seconds is None else seconds),
+        "localtime": local,
+        "ctime": lambda seconds=None: asctime(local(seconds)),
+        "asctime": lambda moment=None: asctime(local() if moment is None else moment),
+        "strftime": lambda format, moment=None: strftime(format, local() if moment is None else moment),
     }
+    replaced: dict[Any, Any] = {getattr(time, name): function for name, function in functions.items()}
+    replaced[datetime.datetime] = Stopped
     with contextlib.ExitStack() as stack:
         stack.callback(_restore, global_state())
-        stack.enter_context(mock.patch.object(time, "time", replaced[time.time]))
-        stack.enter_context(mock.patch.object(time, "time_ns", replaced[time.time_ns]))
+        for name, function in functions.items():
+            stack.enter_context(mock.patch.object(time, name, function))
         stack.enter_context(mock.patch.object(datetime, "datetime", Stopped))
         for module in modules:
             for name, value in list(vars(module).items()):
-                if isinstance(value, type(time.gmtime) | type) and value in replaced:
+                if isinstance(value, BuiltinFunctionType | type) and value in replaced:
                     stack.enter_context(mock.patch.object(module, name, replaced[value]))
         _seed(seed)
         yield
