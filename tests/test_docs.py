@@ -126,6 +126,8 @@ class _Reader:
         """Bring about what a page takes for granted."""
         if what == "photos":
             self._photos()
+        elif match := re.fullmatch(r"the folder of (\S+\.md)", what):
+            self._written(ROOT / "docs" / "tutorials" / match[1])
         elif what == "a Hub":
             self._hub()
         elif what.endswith(" installed"):
@@ -158,6 +160,14 @@ class _Reader:
         )
         assert done.returncode == 0, f"{where}:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "Warning" not in done.stderr, f"{where}: {done.stderr[-2000:]}"
+
+    def _written(self, page: Path) -> None:
+        """What a page before this one leaves: what its `ssl4rl new` writes, and the files that its blocks are."""
+        for part in read_page(page):
+            if isinstance(part, Block) and part.title:
+                self.write(part)
+            elif isinstance(part, Block) and part.code.startswith("ssl4rl new "):
+                self.run(part, page.name)
 
     def _photos(self) -> None:
         """A dozen pictures of two shapes, in a folder."""

@@ -170,6 +170,61 @@ def test_the_command_prints_json_and_trains_nothing(folder, capsys, tmp_path):
     assert not (folder / "run").exists()
 
 
+def test_what_is_missing_is_printed_and_ends_with_exit_code_1(folder, capsys, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe(folder).to_yaml())
+    arguments = ["train", str(path), "--dry-run", "--set", "model.name=no-such-model"]
+    assert cli(["train", str(path), "--dry-run"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    assert cli(arguments) == 1
+    shown = capsys.readouterr()
+    assert "completions a prompt" in shown.out and "missing here:\n  model (--set model.name): " in shown.out
+    assert shown.err == ""
+    assert cli([*arguments, "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["missing"]) == 1
+
+
+def test_a_missing_model_is_named_where_its_name_stands(folder):
+    text = "model:\n  name: no-such-model\n  dtype: float32\n"
+    text += f"data: {{build: {folder / 'built'}}}\ngrpo: {{num_generations: 4}}\noutput: {folder / 'run'}\n"
+    found = forecast(parse_recipe(text, "r.yaml", ["model.dtype=bfloat16"]))
+    assert {figure.name: figure.comes_from for figure in found.figures}["model"] == "line 2"
+    [missing] = found.missing
+    assert missing.startswith("model (r.yaml, line 2, model.name): there is no model no-such-model")
+
+
+def test_missing_data_are_named_once_with_every_line_that_they_stand_in(folder):
+    text = f"""
+model: {folder / "lm"}
+data:
+  source: embedded:faces
+tasks:
+  - rotation:easy?min_side=25
+  - task: neighbor:easy
+    data: {{source: "triples:nowhere"}}
+  - task: attribute-mask:easy
+    data: {{source: "triples:nowhere"}}
+evaluate:
+  downstream:
+    - {{task: "link:hard", source: "triples:nowhere"}}
+    - {{task: "link:easy", source: "triples:elsewhere"}}
+grpo: {{num_generations: 4}}
+output: {folder / "run"}
+"""
+    first, second = forecast(parse_recipe(text, "r.yaml")).missing
+    named = "r.yaml, line 8, tasks.1.data.source; r.yaml, line 10, tasks.2.data.source"
+    assert first.startswith(f"data ({named}; r.yaml, line 13, evaluate.downstream.0.source): triples:nowhere: ")
+    assert second.startswith("data (r.yaml, line 14, evaluate.downstream.1.source): triples:elsewhere: ")
+    photos, *rest = forecast(parse_recipe(text, "r.yaml", ["data.source=folder:no-such-photos"])).missing
+    assert photos.startswith("data (--set data.source): ") and rest == [first, second]
+
+
+def test_data_that_only_fail_together_are_named_by_their_block(folder):
+    twice = "{task: 'rotation:easy?min_side=25', source: 'embedded:faces'}"
+    [missing] = forecast(recipe(folder, f"evaluate.downstream=[{twice}, {twice}]")).missing
+    assert missing.startswith("data (r.yaml, line 3, data): evaluate.downstream names rotation:easy?min_side=25 of one")
+
+
 def test_a_misspelt_key_is_named_before_what_the_machine_lacks(folder, monkeypatch):
     from ssl4rl_core.training.grpo import train
 

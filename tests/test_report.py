@@ -122,6 +122,36 @@ def test_it_says_what_the_intervals_allow_and_no_more(tmp_path, results, verdict
     assert said in " ".join(finding.sentences)
 
 
+NOTHING = {"accuracy": 0.0, "low": 0.0, "format_rate": 0.0}
+
+
+@pytest.mark.parametrize(("high", "stage"), [(0.3, "end"), (0.04, "end"), (0.3, "format"), (0.3, "start")])
+def test_where_no_completion_keeps_to_the_format_that_is_said_and_not_that_it_guesses(tmp_path, high, stage):
+    (finding,) = findings([read_run(write_run(tmp_path / "run", [result(stage, high=high, **NOTHING)]), "run")])
+    assert finding.verdict == "no answer in the right format"
+    said = " ".join(finding.sentences)
+    assert "No completion kept to the format, so there was no answer to score" in said and "cut off" in said
+    assert "accuracy is 0 %" in said and "hance is 25 %" in said
+    assert "guessing" not in said and "at chance" not in said and "below" not in said
+    assert ("The start on the format did not teach it: 0 %" in said) == (stage == "format")
+
+
+def test_wrong_answers_and_some_in_the_format_are_no_lack_of_answers(tmp_path):
+    for number, rate in enumerate((0.1, None)):
+        row = result("end", high=0.3, **{**NOTHING, "format_rate": rate})
+        (finding,) = findings([read_run(write_run(tmp_path / str(number), [row]), "run")])
+        assert finding.verdict == "not distinguishable from chance"
+        assert "kept to the format" not in " ".join(finding.sentences)
+
+
+def test_of_several_runs_those_without_an_answer_are_counted(tmp_path):
+    rows = [result("end", high=0.3, **NOTHING), result("end", 0.3, 0.2, 0.4)]
+    runs = [read_run(write_run(tmp_path / str(number), [row]), str(number)) for number, row in enumerate(rows)]
+    (finding,) = findings(runs)
+    assert finding.verdict == "not distinguishable from chance"
+    assert "No completion kept to the format in 1 of 2 runs" in " ".join(finding.sentences)
+
+
 def test_every_accuracy_chart_and_answer_chart_has_its_chance_line_and_rewards_are_never_added(page):
     assert page.count("chance 25 %</text>") == 2  # held-out accuracy, answer reward
     titles = re.findall(r"<figcaption><h3>([^<]*)", page)

@@ -22,7 +22,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what is missing, and train nothing.")
+        bool, typer.Option("--dry-run", help="Train nothing: say what would be done and what is missing (exit code 1).")
     ] = False,
     processes: Annotated[
         int, typer.Option(min=1, help="GPUs to reckon with in a dry run; training itself asks accelerate.")
@@ -61,6 +61,9 @@ def _dry_run(recipe: Recipe, processes: int, resume: bool, overwrite: bool, as_j
     rows = [{"what": name, "value": value, "from": comes_from} for name, value, comes_from in figures]
     if as_json:
         typer.echo(json.dumps({"figures": rows, "missing": missing}, indent=2))
-        return
-    show(rows, as_json=False)
-    typer.echo("\n".join(["missing here:", *(f"  {each}" for each in missing)]) if missing else "nothing is missing")
+    else:
+        show(rows, as_json=False)
+        said = ["missing here:", *(f"  {each}" for each in missing)] if missing else ["nothing is missing"]
+        typer.echo("\n".join(said))
+    if missing:
+        raise typer.Exit(1)

@@ -51,13 +51,17 @@ def _finding(config: str, runs: Sequence[Run]) -> Finding:
         sentences.append(
             f"Held-out accuracy is {_figure(last)}, where chance is {percent(last[0].chance, exact=True)}."
         )
+    if any(map(_is_without_answers, last)):
+        sentences.append(_without_answers(last))
     if at["format"] and not downstream:
         sentences.append(_format_start(at["start"], at["format"]))
     return Finding(config, _verdict(last), sentences)
 
 
 def _verdict(results: Sequence[Result]) -> str:
-    """Where the 95 % interval of every run lies, seen from chance."""
+    """Where the 95 % interval of every run lies, seen from chance; or that there is no answer to be right."""
+    if results and all(map(_is_without_answers, results)):
+        return "no answer in the right format"
     places = {_place(result) for result in results}
     if len(places) == 1:
         place = places.pop()
@@ -68,6 +72,21 @@ def _verdict(results: Sequence[Result]) -> str:
 
 def _place(result: Result) -> int:
     return 1 if result.low > result.chance else -1 if result.high < result.chance else 0
+
+
+def _is_without_answers(result: Result) -> bool:
+    """Whether no completion kept to the format, so that accuracy says nothing about the task."""
+    return result.format_rate == 0 and result.accuracy == 0
+
+
+def _without_answers(results: Sequence[Result]) -> str:
+    """What that means, and what it may come from."""
+    count = sum(map(_is_without_answers, results))
+    runs = "" if len(results) == 1 else f" in {count} of {len(results)} runs"
+    return (
+        f"No completion kept to the format{runs}, so there was no answer to score: the model may not know the format, "
+        "or its completions were cut off before the answer, at grpo.max_completion_length or --max-tokens."
+    )
 
 
 def _figure(results: Sequence[Result]) -> str:
@@ -81,6 +100,9 @@ def _figure(results: Sequence[Result]) -> str:
 
 def _end(before: Sequence[Result], end: Sequence[Result]) -> str:
     chance, verdict = percent(end[0].chance, exact=True), _verdict(end)
+    figure = f"{_figure(end)}{_since(before, end)}. Chance is {chance}"
+    if all(map(_is_without_answers, end)):
+        return f"{figure}."
     interval = "the interval" if len(end) == 1 else "the 95 % interval of every run"
     said = {
         "above chance": f"{interval} lies above it",
@@ -88,7 +110,7 @@ def _end(before: Sequence[Result], end: Sequence[Result]) -> str:
         "below chance": f"{interval} lies below it",
     }
     where = said.get(verdict, f"the 95 % interval lies {verdict}")
-    return f"{_figure(end)}{_since(before, end)}. Chance is {chance}: {where}."
+    return f"{figure}: {where}."
 
 
 def _since(before: Sequence[Result], end: Sequence[Result]) -> str:
@@ -102,7 +124,9 @@ def _since(before: Sequence[Result], end: Sequence[Result]) -> str:
 def _format_start(start: Sequence[Result], formatted: Sequence[Result]) -> str:
     """Whether the supervised start taught the format alone, as it must."""
     figure, chance = _figure(formatted), percent(formatted[0].chance, exact=True)
-    if any(_place(result) > 0 for result in formatted):
+    if all(map(_is_without_answers, formatted)):
+        did = "did not teach it:"
+    elif any(_place(result) > 0 for result in formatted):
         did = "lifted accuracy above chance, so it taught more than the format:"
     elif all(_place(result) < 0 for result in formatted):
         did = "left accuracy below chance:"

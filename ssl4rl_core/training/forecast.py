@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ssl4rl_core.configs import check_rewards, parse_configs
@@ -18,9 +19,10 @@ from ssl4rl_core.training.data import (
 )
 from ssl4rl_core.training.grpo import not_both
 from ssl4rl_core.training.models import model_without_weights, need_training
-from ssl4rl_core.training.recipe import Recipe, checked_fields
+from ssl4rl_core.training.recipe import DataSettings, Recipe, TaskSettings, checked_fields
 from ssl4rl_core.training.run_writer import RunWriter
 from ssl4rl_core.training.stream import batches_of_a_pass
+from ssl4rl_core.training.yaml_keys import Key
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 
@@ -161,15 +163,16 @@ def _check_settings(recipe: Recipe, batches: _Batches) -> None:
 
 
 def _setting(recipe: Recipe, mix: Mix | None) -> Iterator[Figure]:
-    yield Figure("model", recipe.model.name, recipe.stands("model"))
-    yield Figure("data", str(recipe.data.build or recipe.data.source), recipe.stands("data"))
+    data_stand = recipe.stands("data", _kind(recipe.data))
+    yield Figure("model", recipe.model.name, recipe.stands("model", "name"))
+    yield Figure("data", str(recipe.data.build or recipe.data.source), data_stand)
     for number, task in enumerate(recipe.tasks):
         weight = "" if task.weight == 1 else f", weight {task.weight:g}"
         yield Figure("task", task.task + weight, recipe.stands("tasks", number))
         if task.prompt is not None:
             yield Figure("prompt", repr(task.prompt), recipe.stands("tasks", number, "prompt"))
     if mix is not None:
-        yield from _samples(mix, recipe.stands("data"))
+        yield from _samples(mix, data_stand)
     yield Figure("curriculum", recipe.curriculum.kind, recipe.stands("curriculum"))
     yield Figure("format", recipe.format, recipe.stands("format"))
     rewards = f"{recipe.rewards.answer:g} x answer + {recipe.rewards.format:g} x format"
@@ -190,7 +193,7 @@ def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
         mix = open_data(recipe.data, recipe.tasks)
         evaluated = [open_held_out(recipe, mix), *open_downstream(recipe.data, recipe.evaluate.downstream)]
     except Ssl4rlError as error:
-        missing.append(f"data ({recipe.where('data')}): {error}")
+        missing += _unopened(recipe) or [f"data ({recipe.where('data')}): {error}"]
         return None
     check_rewards(mix.weights)
     check_prompts(recipe, mix.samples)
@@ -199,6 +202,39 @@ def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
     for each in evaluated if recipe.evaluate.stages else ():
         first_samples(each, "test")
     return mix
+
+
+def _unopened(recipe: Recipe) -> list[str]:
+    """All data of the recipe that cannot be opened, each with the places that name it."""
+    groups: dict[Key, tuple[DataSettings, list[TaskSettings]]] = {}
+    for number, task in enumerate(recipe.tasks):
+        block: Key = ("tasks", number, "data") if task.data else ("data",)
+        groups.setdefault(block, (task.data or recipe.data, []))[1].append(task)
+    places: dict[str, list[str]] = {}
+    for block, (data, tasks) in (groups or {("data",): (recipe.data, [])}).items():
+        with _noted(places, recipe.where(*block, _kind(data))):
+            open_data(data, tasks)
+    for number, task in enumerate(recipe.evaluate.downstream):
+        named = ("evaluate", "downstream", number, "source") if task.source else ("data", _kind(recipe.data))
+        with _noted(places, recipe.where(*named)):
+            open_downstream(recipe.data, [task])
+    return [f"data ({'; '.join(found)}): {error}" for error, found in places.items()]
+
+
+@contextmanager
+def _noted(places: dict[str, list[str]], where: str) -> Iterator[None]:
+    """Note what cannot be opened: once, however many places it stands in."""
+    try:
+        yield
+    except Ssl4rlError as error:
+        found = places.setdefault(str(error), [])
+        if where not in found:
+            found.append(where)
+
+
+def _kind(data: DataSettings) -> str:
+    """The key that names the data."""
+    return "source" if data.build is None else "build"
 
 
 class _Parameters(NamedTuple):
@@ -214,7 +250,7 @@ def _parameters(recipe: Recipe, missing: list[str]) -> _Parameters | None:
     try:
         model = model_without_weights(recipe.model)
     except UsageError as error:
-        missing.append(f"model ({recipe.where('model')}): {error}")
+        missing.append(f"model ({recipe.where('model', 'name')}): {error}")
         return None
     weights = list(with_adapter(model, recipe).parameters())
     return _Parameters(
@@ -227,10 +263,10 @@ def _memory(recipe: Recipe, batches: _Batches, parameters: _Parameters | None) -
     dtype = recipe.model.dtype
     says = recipe.stands("model", "dtype")
     if parameters is None:
-        yield Figure("memory", "not known without the model's configuration", recipe.stands("model"))
+        yield Figure("memory", "not known without the model's configuration", recipe.stands("model", "name"))
         return
     count = f"{parameters.all:,}, of which {parameters.trained:,} are trained"
-    yield Figure("parameters", count, recipe.stands("peft") if recipe.peft else recipe.stands("model"))
+    yield Figure("parameters", count, recipe.stands("peft") if recipe.peft else recipe.stands("model", "name"))
     frozen = parameters.all - parameters.trained
     # An adapter is kept in float32, whatever the model's weights are.
     of_trained = 4 if recipe.peft else _BYTES[dtype]
