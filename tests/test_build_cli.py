@@ -92,7 +92,7 @@ def test_a_build_without_any_sample_fails_and_says_so(tmp_path, capsys):
     few = ["build", "--task", "rotation:easy?min_side=2000", "--source", "embedded:photos", "--limit", "3"]
     assert run([*few, "--out", str(tmp_path / "none")]) == 1
     told = capsys.readouterr()
-    assert "picture smaller than min_side" in told.out
+    assert "left out" in told.out
     assert "error: no sample could be made" in told.err and "built in" not in told.out
 
 

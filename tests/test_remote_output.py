@@ -47,7 +47,7 @@ def ssl4rl_sources():
     return []
 """
 TASKS = ["rotation:paper", "position:easy"]
-WORDS = ["build", "--task", "rotation:paper", "--source", "embedded:digits", "--limit", "20", "--out"]
+WORDS = ["build", "--task", "rotation:paper?min_side=8", "--source", "embedded:digits", "--limit", "20", "--out"]
 
 
 def pictures() -> MemorySource:

@@ -263,7 +263,8 @@ def test_the_webdataset_source_refuses_it(how, built, tmp_path, capsys):
     tracemalloc.start()
     try:
         if how in NOT_OF_SHARDS_FROM_ELSEWHERE:
-            assert run([*map(str, words), "--limit", "3"]) == 0
+            # Where one picture takes up all of a shard, there is no other.
+            assert run([*map(str, words), "--limit", "3"]) == (1 if how == "ten gibibytes" else 0)
         else:
             refused(command_refuses(capsys, *words), "shard .* (holds|is broken|is no whole tar file)")
         assert tracemalloc.get_traced_memory()[1] < 2**28
