@@ -20,7 +20,7 @@ import numpy as np
 
 from data_builders.sources.graph_source import GraphSource
 from ssl4rl_core import Record, Sample, Skip, Splitter, TaskConfig, parse_configs, registry, render
-from ssl4rl_core.graph_store import Bags, clip
+from ssl4rl_core.node_attributes import Bags, clip
 from ssl4rl_core.samples import Split
 from ssl4rl_core.testing.graph_questions import ShownGraph, read_question
 from ssl4rl_core.testing.probe import probe_all

@@ -13,6 +13,12 @@ class UsageError(Ssl4rlError):
     exit_code = 2
 
 
+class Stopped(Ssl4rlError):
+    """The user stopped the command (Ctrl-C): says how to go on."""
+
+    exit_code = 130
+
+
 class MissingExtra(Ssl4rlError):
     """A package of an optional extra is not installed."""
 

@@ -23,6 +23,13 @@ class PromptError(UsageError):
     """A template that was given in place of a task's own cannot be filled in."""
 
 
+class PictureChanged(TypeError):
+    """A task changed the picture of its item in place; it has been put back."""
+
+    def __init__(self) -> None:
+        super().__init__("transform changed the picture of its item in place: let it change item.image.copy()")
+
+
 def sample_rng(seed: int, config: TaskConfig, item_id: str, variant: int) -> np.random.Generator:
     """The generator a sample draws from: a function of what names the sample, and of nothing else."""
     task, item = config.task, canonical_json(item_id)
@@ -68,7 +75,7 @@ def _transformed(config: TaskConfig, item: Item, rng: np.random.Generator, view:
     finally:
         if picture.im is not pixels:
             picture.im = pixels
-            raise TypeError("transform changed the picture of its item in place: let it change item.image.copy()")
+            raise PictureChanged
 
 
 def _record(config: TaskConfig, item: Item, view: "View", variant: int, draft: Draft) -> Record:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_builders.sources.graph_source import texts_of
 from data_builders.sources.networkx_graphs import NetworkX
 from ssl4rl_core import GraphParams, Skip, Splitter
-from ssl4rl_core.graph_store import Bags, Graph, GraphView, Numbers, Strings, clip
+from ssl4rl_core.graph_store import Graph, GraphView
 from ssl4rl_core.graphs import (
     clean,
     describe_asked,
@@ -23,6 +23,7 @@ from ssl4rl_core.graphs import (
     tokens,
     write_graph,
 )
+from ssl4rl_core.node_attributes import Bags, Numbers, Strings, clip
 from ssl4rl_core.samples import Split
 from ssl4rl_core.testing.graph_questions import read_question
 from ssl4rl_core.testing.memory import synthetic_source

@@ -224,21 +224,14 @@ def test_a_misspelt_task_is_told_apart_from_one_that_is_not_installed():
         found.task("colourise")
 
 
-@pytest.mark.parametrize(
-    ("words", "calls", "said"),
-    [
-        (["tasks"], "tasks_command.list_tasks", "interrupted\n"),
-        (["train", "mine.yaml"], "train_command.load_recipe", "interrupted: the same command with --resume goes on"),
-    ],
-)
-def test_an_interrupt_is_said_in_a_line(words, calls, said, monkeypatch, capsys):
+def test_an_interrupt_is_said_in_a_line(monkeypatch, capsys):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     run(["--version"])
-    monkeypatch.setattr(f"ssl4rl_core.cli.{calls}", interrupted)
-    assert run(words) == 130
-    assert capsys.readouterr().err.startswith(said)
+    monkeypatch.setattr("ssl4rl_core.cli.tasks_command.list_tasks", interrupted)
+    assert run(["tasks"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_task_whose_plugin_failed_to_load_is_not_called_missing(site):

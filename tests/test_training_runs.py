@@ -301,3 +301,13 @@ def test_under_zero_3_a_model_is_loaded_whole_and_the_trainer_is_still_told(lm):
         assert deepspeed.is_deepspeed_zero3_enabled()
     finally:
         deepspeed.unset_hf_deepspeed_config()
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssl4rl_core.training.grpo.train", interrupted)
+    monkeypatch.setattr("ssl4rl_core.cli.train_command.load_recipe", lambda *arguments: None)
+    assert cli(["train", "mine.yaml"]) == 130
+    assert capsys.readouterr().err == "interrupted: the same command with --resume goes on from the last checkpoint\n"

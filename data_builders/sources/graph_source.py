@@ -11,8 +11,9 @@ import numpy as np
 
 from data_builders.sources.flat_index import FlatIndex
 from ssl4rl_core.errors import UsageError
-from ssl4rl_core.graph_store import Graph, GraphView, HasGraph, HeldOut, Strings, Texts
+from ssl4rl_core.graph_store import Graph, GraphView, HasGraph, HeldOut
 from ssl4rl_core.graphs import clean
+from ssl4rl_core.node_attributes import Strings, Texts
 from ssl4rl_core.samples import EdgeItem, Item, NodeItem, Split
 from ssl4rl_core.sources import Entry, Splitter
 

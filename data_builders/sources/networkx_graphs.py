@@ -12,7 +12,8 @@ from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, some_of, texts_of
 from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import MissingExtra, UsageError, one_line
-from ssl4rl_core.graph_store import Graph, Strings
+from ssl4rl_core.graph_store import Graph
+from ssl4rl_core.node_attributes import Strings
 
 if TYPE_CHECKING:
     import networkx

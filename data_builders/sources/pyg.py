@@ -28,8 +28,9 @@ from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import cache_folder
 from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
-from ssl4rl_core.graph_store import Attributes, Bags, Graph, Labels, Numbers, Strings, Texts
+from ssl4rl_core.graph_store import Graph, Labels
 from ssl4rl_core.graphs import clean
+from ssl4rl_core.node_attributes import Attributes, Bags, Numbers, Strings, Texts
 
 _SPARSE = 0.2
 """Features of which fewer are above zero, and none below, are bags of words."""

@@ -10,7 +10,8 @@ from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import UsageError
-from ssl4rl_core.graph_store import Graph, Strings
+from ssl4rl_core.graph_store import Graph
+from ssl4rl_core.node_attributes import Strings
 
 _FILES = {"train": 0, "valid": 1, "test": 1}
 _TEXTS = "entity2wikidata.json"

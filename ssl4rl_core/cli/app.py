@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 import ssl4rl_core
-from ssl4rl_core.errors import Ssl4rlError, one_line
+from ssl4rl_core.errors import Ssl4rlError, Stopped, one_line
 from ssl4rl_core.plugins import load_file, registry
 
 COMMANDS = (
@@ -53,10 +53,6 @@ def _options(
         load_file(path)
 
 
-_INTERRUPTED = 130
-_GO_ON = {"train": ": the same command with --resume goes on from the last checkpoint"}
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly."""
     for command in COMMANDS:
@@ -73,9 +69,8 @@ def run(arguments: Sequence[str]) -> int:
         command_line = typer.main.get_command(app)
         # As context.obj a command has the whole line, where it has to say what to run again.
         result = command_line.main(list(arguments), prog_name="ssl4rl", standalone_mode=False, obj=list(arguments))
-        # Typer makes an exit code of Ctrl-C; these two have said how to go on.
-        if result == _INTERRUPTED and command not in ("build", "push"):
-            errors.print("interrupted" + _GO_ON.get(command, ""))
+        if result == Stopped.exit_code:  # what Typer makes of Ctrl-C
+            errors.print("interrupted")
         return result if isinstance(result, int) else 0
     except TyperException as error:
         # Without arguments the help has been printed already, and the message is empty.
@@ -85,7 +80,10 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         errors.print("interrupted")
-        return _INTERRUPTED
+        return Stopped.exit_code
+    except Stopped as stopped:
+        errors.print(str(stopped), markup=False)
+        return stopped.exit_code
     except Ssl4rlError as error:
         if debug:
             raise

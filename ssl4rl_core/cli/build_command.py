@@ -20,6 +20,7 @@ from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.inspect_command import summary
 from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.errors import Stopped
 
 _USUAL = BuildOptions()
 
@@ -88,8 +89,7 @@ def build(
                 task, source, out, workers=workers, engine=engine, ray_address=ray_address, progress=progress, **options
             )
     except Interrupted as interrupted:
-        console.print(f"{interrupted}:\n  {shlex.join(['ssl4rl', *context.obj])}", markup=False)
-        raise typer.Exit(130) from None
+        raise Stopped(f"{interrupted}:\n  {shlex.join(['ssl4rl', *context.obj])}") from None
     show(summary(manifest.lines(), as_json=as_json), as_json=as_json)
     if not any(total.samples for total in manifest.totals):
         console.print("error: no sample could be made; 'left out' counts the items by reason", style="red")

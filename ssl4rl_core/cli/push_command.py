@@ -14,6 +14,7 @@ import data_builders
 from data_builders.exporters.hub import Published
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.errors import Stopped
 
 
 @app.command("push")
@@ -47,8 +48,7 @@ def push(
             options = {"private": private, "dry_run": dry_run, "revision": revision}
             published = data_builders.push(directory, repo, progress=report, **options)
     except KeyboardInterrupt:
-        console.print("interrupted: run the same command again to go on", markup=False)
-        raise typer.Exit(130) from None
+        raise Stopped("interrupted: run the same command again to go on") from None
     if as_json:
         print(json.dumps(asdict(published), indent=2, ensure_ascii=False))
         return

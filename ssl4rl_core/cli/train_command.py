@@ -9,6 +9,7 @@ import typer
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.eval_command import show_results
 from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.errors import Stopped
 from ssl4rl_core.training.recipe import Recipe, load_recipe
 
 
@@ -42,7 +43,11 @@ def train(
     from ssl4rl_core.training.grpo import train as run
     from ssl4rl_core.training.run_folder import read_run
 
-    folder = run(load_recipe(recipe, changes or ()), resume=resume, overwrite=overwrite, verbose=verbose)
+    loaded = load_recipe(recipe, changes or ())
+    try:
+        folder = run(loaded, resume=resume, overwrite=overwrite, verbose=verbose)
+    except KeyboardInterrupt:
+        raise Stopped("interrupted: the same command with --resume goes on from the last checkpoint") from None
     from accelerate import PartialState
 
     if not PartialState().is_main_process:

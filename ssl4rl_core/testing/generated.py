@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 _SIZES = ((96, 72), (72, 96), (80, 80), (128, 90), (90, 128), (97, 83))
 _RELATIONS = ("likes", "knows", "owns", "sees", "hears")
 
-
 PICTURES = 18
+"""So many are made unless more are asked for: what digests are recorded of."""
 
 
 def generated_source(domain: str, pictures: int = PICTURES) -> Source:
@@ -54,7 +54,8 @@ def odd_source(domain: str) -> Source:
 
         from data_builders.sources.graph_source import texts_of
         from data_builders.sources.networkx_graphs import NetworkX
-        from ssl4rl_core.graph_store import Graph, Strings
+        from ssl4rl_core.graph_store import Graph
+        from ssl4rl_core.node_attributes import Strings
 
         names = [f"odd-{n}" for n in range(12)]
         edges = np.array([(0, 0, 0), (0, 1, 0), (1, 0, 0), *((2, n, 0) for n in range(3, 8)), (8, 9, 0)])
@@ -67,7 +68,8 @@ def _communities(count: int = 96) -> "Graph":
     import numpy as np
 
     from data_builders.sources.graph_source import texts_of
-    from ssl4rl_core.graph_store import Graph, Labels, Strings
+    from ssl4rl_core.graph_store import Graph, Labels
+    from ssl4rl_core.node_attributes import Strings
 
     rng = np.random.Generator(np.random.PCG64(0))
     edges = [

@@ -12,7 +12,8 @@ from data_builders.sources.graph_source import texts_of
 from data_builders.sources.networkx_graphs import NetworkX
 from ssl4rl_core import Choice, Sample, Skip, Splitter, parse_config, registry, render
 from ssl4rl_core.answers import load_answer
-from ssl4rl_core.graph_store import Attributes, Bags, Graph, Numbers, Strings
+from ssl4rl_core.graph_store import Graph
+from ssl4rl_core.node_attributes import Attributes, Bags, Numbers, Strings
 from ssl4rl_core.samples import Split
 from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question

@@ -11,7 +11,8 @@ from ssl4rl_task_link import Link, LinkParams, even_options, even_weights
 from data_builders.sources.graph_source import texts_of
 from data_builders.sources.networkx_graphs import NetworkX
 from ssl4rl_core import Sample, Skip, Splitter, parse_config, registry, render
-from ssl4rl_core.graph_store import Graph, Strings
+from ssl4rl_core.graph_store import Graph
+from ssl4rl_core.node_attributes import Strings
 from ssl4rl_core.samples import Split
 from ssl4rl_core.testing import conformance
 from ssl4rl_core.testing.graph_questions import read_question

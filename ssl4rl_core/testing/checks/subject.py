@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ssl4rl_core.answers import BUILT_IN, Answer
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import TaskError, UsageError, one_line
-from ssl4rl_core.rendering import IMAGE_MARK, render, sample_rng
+from ssl4rl_core.rendering import IMAGE_MARK, PictureChanged, render, sample_rng
 from ssl4rl_core.samples import ImageItem, Item, Sample, Split
 from ssl4rl_core.sources import Entry, Source, Splitter, View
 from ssl4rl_core.tasks import Draft, Skip, Task
@@ -212,7 +212,7 @@ class Subject:
             return CannotRender(
                 "answers", Fault("an answer that its own type allows", reason, f"{self.where('transform')} ({which})")
             )
-        if reason.startswith("transform changed the picture"):
+        if isinstance(error.__cause__, PictureChanged):
             where = f"{self.where('transform')} ({which})"
             expected = "the item's picture left as it was: copy it first"
             return CannotRender("purity", Fault(expected, "its pixels changed", where))
