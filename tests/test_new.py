@@ -79,9 +79,17 @@ def test_the_written_test_runs_the_kit():
     assert "2 passed" in done.stdout, done.stdout
 
 
+def test_the_name_of_the_distribution_means_its_task(tmp_path, capsys):
+    assert run(["new", "ssl4rl-task-brand-new"]) == 0
+    assert "ssl4rl check brand-new\n" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["ssl4rl-task-brand-new"]
+    assert loaded(Path("ssl4rl-task-brand-new/ssl4rl_task_brand_new.py")).name == "brand-new"
+
+
 @pytest.mark.parametrize(
     ("name", "mend"),
     [
+        ("ssl4rl-task-", "lower-case words"),
         ("Shade", "lower-case words"),
         ("../shade", "lower-case words"),
         ("shade_task", "lower-case words"),

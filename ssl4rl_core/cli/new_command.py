@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.scaffold import Domain, new_task
+from ssl4rl_core.scaffold import Domain, new_task, task_name
 
 
 @app.command("new")
@@ -24,6 +24,7 @@ def new_command(
     Example: [bold]ssl4rl new shade --domain image[/bold]
     """
     folder = new_task(name, domain=domain, out=out or "", author=author)
+    name = task_name(name)
     module = f"ssl4rl_task_{name.replace('-', '_')}.py"
     source = "embedded:photos" if domain == "image" else "networkx:karate"
     for line in (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Domain = Literal["image", "graph"]
 LONGEST = 40
+_PREFIX = "ssl4rl-task-"
 # Names that the task's module imports, which its own classes must not hide, and those that no class can have.
 _TAKEN = {*ssl4rl_core.__all__, "Image", "Transpose", *keyword.kwlist}
 
@@ -28,7 +29,7 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
     `ssl4rl check` as it is. The folder is there whole or not at all.
 
     Args:
-        name: of the task: lower-case words joined by hyphens.
+        name: of the task: lower-case words joined by hyphens; that of its distribution means the same task.
         domain: what it asks about, "image" or "graph".
         out: the folder to make; else `ssl4rl-task-NAME` here.
         author: name in pyproject.toml; left out where empty.
@@ -37,6 +38,7 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
         UsageError: the name cannot be a task's or is an installed task's, or the folder is there already.
         Ssl4rlError: the folder cannot be written.
     """
+    name = task_name(name)
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
             f"{name!r} cannot be a task's name: it must be lower-case words joined by hyphens, such as 'frame-order', "
@@ -44,7 +46,7 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
         )
     if name in registry().tasks:
         raise UsageError(f"task {name} is there already, from {registry().origin('task', name)}: take another name")
-    folder = Path(out) if out else Path(f"ssl4rl-task-{name}")
+    folder = Path(out) if out else Path(f"{_PREFIX}{name}")
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} is there already: name another folder with --out, or remove it")
     try:
@@ -58,6 +60,11 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
     except OSError as error:
         raise Ssl4rlError(f"cannot write {folder}: {error.strerror or error}; name another with --out") from error
     return folder
+
+
+def task_name(name: str) -> str:
+    """The task that a name means: "ssl4rl-task-shade" is the distribution of "shade"."""
+    return name.removeprefix(_PREFIX)
 
 
 def class_name(name: str) -> str:
