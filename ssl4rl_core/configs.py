@@ -100,6 +100,25 @@ def parse_config(spec: str, tasks: FindsTasks) -> TaskConfig:
     return _parse(spec, tasks)[0]
 
 
+def whole_task(name: str, tasks: FindsTasks, command: str, *, level_option: bool = False) -> Task:
+    """The task that `ssl4rl COMMAND NAME` goes through level by level.
+
+    Args:
+        level_option: whether the command's `--level` picks one.
+
+    Raises:
+        UsageError: there is no such task, or the name has a level or params; the message says what to run.
+    """
+    bare, _, level = name.partition("?")[0].partition(":")
+    task = tasks.task(bare)
+    if bare == name:
+        return task
+    alone = f", with --level {level} for that one alone" if level_option and level in task.levels else ""
+    raise UsageError(
+        f"{command} goes through all levels of a task, and takes no {name!r}: run 'ssl4rl {command} {bare}'{alone}"
+    )
+
+
 def _parse(spec: str, tasks: FindsTasks) -> list[TaskConfig]:
     name, _, level = spec.partition("?")[0].partition(":")
     task = tasks.task(name)

@@ -118,6 +118,14 @@ PREVIEW = ["preview", "--out", "never.html"]
     ("arguments", "mend"),
     [
         (["tasks", "rotaton-of-nothing"], "pip install ssl4rl-task-rotaton-of-nothing"),
+        (
+            ["tasks", "turn:easy"],
+            "tasks goes through all levels of a task, and takes no 'turn:easy': run 'ssl4rl tasks turn'",
+        ),
+        (["tasks", "turn?step=45"], "run 'ssl4rl tasks turn'"),
+        (["check", "turn:easy"], "run 'ssl4rl check turn', with --level easy for that one alone"),
+        (["check", "turn:easier"], "check goes through all levels of a task, and takes no 'turn:easier'"),
+        (["check", "no-such-task:easy"], "pip install ssl4rl-task-no-such-task"),
         (["tasks", "--jsn"], "ssl4rl tasks --help"),
         (["taks"], "Did you mean 'tasks'"),
         (["formats", "more"], "ssl4rl formats --help"),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, table_console
+from ssl4rl_core.configs import whole_task
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import load_file, registry
 from ssl4rl_core.testing.checks import CHECKS, Outcome, Subject, check_task, digest_file, record
@@ -47,7 +48,7 @@ def check_command(
     for path in plugin or ():
         load_file(path)
     found = registry()
-    task = found.task(name)
+    task = whole_task(name, found, "check", level_option=True)
     if unknown := set(only or ()) - {check.name for check in CHECKS}:
         raise UsageError(f"no check {min(unknown)!r}: there are {', '.join(check.name for check in CHECKS)}")
     asked = found.source(source) if source else None

@@ -11,6 +11,7 @@ from rich.console import Console
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, chance_text, show
+from ssl4rl_core.configs import whole_task
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.tasks import Task
 
@@ -54,9 +55,9 @@ def describe_task(found: Registry, name: str) -> dict[str, Any]:
     """One task whole, as JSON values: its params with type, range, default and description, and its levels with chance.
 
     Raises:
-        UsageError: there is no such task.
+        UsageError: there is no such task, or a level of one is named.
     """
-    task = found.task(name)
+    task = whole_task(name, found, "tasks")
     line = next(line for line in list_tasks(found) if line["name"] == name)
     params = [
         {
