@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ssl4rl_core.errors import UsageError
+from ssl4rl_core.errors import UsageError, one_line
 from ssl4rl_core.spelling import bare, plain
 
 if TYPE_CHECKING:
@@ -400,4 +400,6 @@ def load_answer(text: str, extra_types: Iterable[type[Answer]] = ()) -> Answer:
         # Pydantic hands the fields by name to a type's own constructor: its arguments must be named as they are.
         return answer_type.model_validate(fields)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
-        raise UsageError(f"not a recorded answer ({', '.join(sorted(types))}): {text[:200]!r} ({error})") from error
+        raise UsageError(
+            f"not a recorded answer ({', '.join(sorted(types))}): {text[:200]!r} ({one_line(error)})"
+        ) from error

@@ -1,5 +1,9 @@
 """The errors a user meets. Each message is one line: what is wrong, where, and what mends it."""
 
+from pydantic import ValidationError
+
+from ssl4rl_core.pydantic_errors import class_problem
+
 
 class Ssl4rlError(Exception):
     """Something failed while running. The command line prints the message and exits with `exit_code`."""
@@ -36,6 +40,9 @@ class TaskError(Ssl4rlError):
 
 
 def one_line(said: object) -> str:
-    """What another library's error says, in one line: white space as single spaces, cut after 300 characters."""
-    text = " ".join(str(said).split())
+    """What another library's error says, in one line: white space as single spaces, cut after 300 characters.
+
+    Of what pydantic says the first thing that is wrong, and no address.
+    """
+    text = " ".join((class_problem(said) if isinstance(said, ValidationError) else str(said)).split())
     return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from ssl4rl_core.sources import Source
     from ssl4rl_core.tasks import Task
 
-hookspec = pluggy.HookspecMarker("ssl4rl")
-hookimpl = pluggy.HookimplMarker("ssl4rl")
+GROUP = "ssl4rl"
+"""The entry-point group, and what pluggy's marks carry."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @hookspec

@@ -19,16 +19,18 @@ from typing import Any, TypeVar
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import ValidationError
 
 from ssl4rl_core import hookspecs
 from ssl4rl_core.configs import is_close, query_values, suggestion
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.formats import ResponseFormat
+from ssl4rl_core.hookspecs import GROUP
+from ssl4rl_core.plugin_faults import check_hooks, params_problem
 from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Task
 
-GROUP = "ssl4rl"
 CORE = "ssl4rl-core"
 ONLY_VARIABLE = "SSL4RL_PLUGINS"
 
@@ -109,13 +111,11 @@ class Registry:
         """Take in what a module's hooks bring, all of it or nothing; a failure is kept in `plugin.error`."""
         self.plugins.append(plugin)
         manager = pluggy.PluginManager(GROUP)
-        manager.add_hookspecs(hookspecs)
         try:
             with _guarded():
                 manager.register(module)
-                manager.check_pending()
-                if not manager.get_hookcallers(module):
-                    raise Ssl4rlError("it implements no hook: mark one with @ssl4rl_core.hookimpl")
+                check_hooks(manager, module)
+                manager.add_hookspecs(hookspecs)
                 for task in _brought(manager, module, "ssl4rl_tasks"):
                     self.add_task(task, plugin)
                 for source in _brought(manager, module, "ssl4rl_sources"):
@@ -244,6 +244,8 @@ def _guarded() -> Iterator[None]:
             yield
     except Ssl4rlError as error:
         raise _PluginFailure(str(error)) from error
+    except ValidationError as error:
+        raise _PluginFailure(params_problem(error)) from error
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit, and the panic of an extension in Rust, are no Exception

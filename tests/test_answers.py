@@ -174,11 +174,13 @@ def test_an_answer_that_could_not_be_given_is_refused(make):
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"kind":"angle"}', '{"kind":"pickle"}',
-                                  '{"kind":"angle","degrees":"x"}',
+                                  '{"kind":"angle","degrees":"x"}', '{"kind":"angle","degrees":"x","step":90}',
+                                  '{"kind":"choice","value":"c","options":["a","b"]}',
                                   '{"kind":"choice","value":"a","options":["a","b"],"x":1}'])  # fmt: skip
 def test_json_that_is_no_answer_is_refused_in_one_line(text):
-    with pytest.raises(UsageError, match="not a recorded answer"):
+    with pytest.raises(UsageError, match="not a recorded answer") as refused:
         load_answer(text)
+    assert "\n" not in str(refused.value) and "pydantic" not in str(refused.value)
 
 
 def test_digits_with_some_blanks_between_them_are_no_permutation():

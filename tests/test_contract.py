@@ -199,6 +199,19 @@ def test_a_bug_in_a_task_names_task_and_item():
         render(parse_config("broken", Found(Broken)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
 
 
+def test_an_answer_that_its_type_refuses_is_said_in_our_words():
+    class Broken(Shade):
+        name = "broken"
+
+        def transform(self, item, params, rng, view):
+            return Draft(answer=Choice("up", ["left", "right"]))
+
+    with pytest.raises(TaskError) as refused:
+        render(parse_config("broken", Found(Broken)), ITEM, TrainView())  # pyright: ignore[reportArgumentType]
+    assert "ValidationError: Choice: 'up' is not one of the options ('left', 'right')" in str(refused.value)
+    assert "\n" not in str(refused.value) and "pydantic" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("returned", "said"),
     [

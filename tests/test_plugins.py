@@ -44,12 +44,42 @@ GREETER = """
         def greet():
             print("good morning")
 """
+BAD_LEVELS = """
+from ssl4rl_core import ImageItem, ImageParams, Task
+class Half(Task[ImageItem, ImageParams]):
+    name, version = "half-bad", 1
+    levels = {levels}
+"""
 BROKEN = {
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "panics": ("class Panic(BaseException): pass\nraise Panic('in Rust')", "Panic: in Rust"),
     "imports": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-    "misspells": ("from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_taks(): return []", "ssl4rl_taks"),
+    "misspells": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_task(): return []",
+        "there is no hook 'ssl4rl_task'; did you mean 'ssl4rl_tasks'?",
+    ),
+    "takesmore": (
+        "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_commands(app, registry): pass",
+        "hook ssl4rl_commands takes app, and is written with 'registry'",
+    ),
+    "badlevel": (
+        BAD_LEVELS.format(levels='{\n    "easy": ImageParams(),\n    "hard": ImageParams(min_side=0),\n}'),
+        "task half-bad, level hard: min_side: Input should be greater than or equal to 1, got 0 "
+        "(broken_badlevel.py, line 7)",
+    ),
+    "nofield": (
+        BAD_LEVELS.format(levels='{name: ImageParams(side=9) for name in ("easy", "hard")}'),
+        "task half-bad: side: there is no such field (broken_nofield.py, line 5)",
+    ),
+    "longvalue": (
+        textwrap.dedent(WORKING).format(task="half-less").replace("ImageParams()}", "ImageParams(min_side='x' * 999)}"),
+        "task Half, level easy: min_side: Input should be a valid integer, unable to parse string as an integer, got",
+    ),
+    "badanswer": (
+        "from ssl4rl_core import Angle\nLEFT = Angle(10, step=7)",
+        "Angle: step must divide 360 and be at most 180, got 7 (broken_badanswer.py, line 2)",
+    ),
     "silent": ("x = 1", "it implements no hook"),
     "nothing": (
         "from ssl4rl_core import hookimpl\n@hookimpl\ndef ssl4rl_tasks(): pass",
@@ -134,6 +164,8 @@ def test_each_broken_plugin_is_listed_with_its_error_and_stops_nobody(site):
     for name, (_, error) in BROKEN.items():
         plugin = plugins[f"broken-{name}"]
         assert error in plugin["error"], plugin
+        assert "pydantic" not in plugin["error"] and "pluggy" not in plugin["error"]
+        assert len(plugin["error"]) < 250
         assert plugin["version"] == "1.2" and plugin["provides"] == [] and "\n" not in plugin["error"]
     assert plugins["good"]["provides"] == ["task half-of-good"] and plugins["good"]["error"] == ""
 
