@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssl4rl_core.distributions import chosen_entry_points
 from ssl4rl_core.hookspecs import GROUP
-from ssl4rl_core.plugins import Plugin, Registry, chosen_entry_points, found_plugin
+from ssl4rl_core.plugins import Plugin, Registry, found_plugin
 
 LIMIT = 20.0
 """Seconds that a plugin may take to load before it counts as hanging."""

@@ -9,9 +9,8 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +22,19 @@ from pydantic import ValidationError
 
 from ssl4rl_core import hookspecs
 from ssl4rl_core.configs import is_close, query_values, suggestion
+from ssl4rl_core.distributions import (
+    CORE,
+    ONLY_VARIABLE,
+    PREFIX,
+    chosen_entry_points,
+    chosen_names,
+    distribution_of,
+    expected,
+    field_of,
+    installed,
+    normal,
+    why_left_out,
+)
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.formats import ResponseFormat
@@ -30,9 +42,6 @@ from ssl4rl_core.hookspecs import GROUP
 from ssl4rl_core.plugin_faults import check_hooks, params_problem
 from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Task
-
-CORE = "ssl4rl-core"
-ONLY_VARIABLE = "SSL4RL_PLUGINS"
 
 T = TypeVar("T")
 
@@ -69,10 +78,15 @@ class Registry:
         Raises:
             UsageError: there is none; the message says how to get it, or why its plugin failed to load.
         """
-        hint = f"; pip install ssl4rl-task-{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
-        for plugin in self.plugins if name not in self.tasks else ():
-            if plugin.error and name in (plugin.name, plugin.distribution.removeprefix("ssl4rl-task-")):
-                raise UsageError(f"no task {name!r}: plugin {plugin.distribution} failed to load: {plugin.error}")
+        if name not in self.tasks:
+            for plugin in self.plugins:
+                if plugin.error and name in (plugin.name, plugin.distribution.removeprefix(PREFIX)):
+                    raise UsageError(f"no task {name!r}: plugin {plugin.distribution} failed to load: {plugin.error}")
+            if (distribution := installed(PREFIX + name)) and (why := why_left_out(distribution)):
+                raise UsageError(f"no task {name!r}: {PREFIX}{name} is installed and not loaded: {why}")
+            if name.startswith(PREFIX):
+                raise UsageError(f"no task {name!r}: a task is named without {PREFIX}, {name.removeprefix(PREFIX)!r}")
+        hint = f"; pip install {PREFIX}{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
         # A misspelt name is nothing to install: anybody may own that name on a package index.
         return _find(self.tasks, "task", name, "" if is_close(name, self.tasks) else hint)
 
@@ -177,25 +191,32 @@ def registry() -> Registry:
     found = Registry()
     for entry_point in chosen_entry_points():
         found.load(entry_point)
-    for name in sorted(_only() - {plugin.distribution for plugin in found.plugins}):
-        found.plugins.append(Plugin(name, name, "-", error=f"{ONLY_VARIABLE} names it, and it is not installed"))
+    if chosen_names():
+        found.plugins += left_out(found.plugins)
     return found
 
 
-def _only() -> set[str]:
-    return {_normal(name) for name in os.environ.get(ONLY_VARIABLE, "").split(",") if name.strip()}
+def left_out(found: Iterable[Plugin]) -> list[Plugin]:
+    """The distributions that are expected to be a plugin and are not among those found, each with the reason.
 
-
-def chosen_entry_points() -> list[importlib.metadata.EntryPoint]:
-    """The entry points to load, built-in ones first: all of the group, or those that `SSL4RL_PLUGINS` names."""
-    only = _only()
-    entry_points = sorted(importlib.metadata.entry_points(group=GROUP), key=_built_in_first)
-    return [each for each in entry_points if not only or _distribution(each) in only | {CORE}]
+    They are those that `SSL4RL_PLUGINS` names, or, where it names none, those that are named as a task's and have no
+    entry point in the group.
+    """
+    there = {plugin.distribution for plugin in found}
+    plugins = []
+    for name, distribution in sorted(expected().items()):
+        if name in there:
+            continue
+        version = field_of(distribution, "Version") if distribution else "-"
+        why = why_left_out(distribution) if distribution else f"{ONLY_VARIABLE} names it, and it is not installed"
+        if why:
+            plugins.append(Plugin(name, name, version, error=why))
+    return plugins
 
 
 def found_plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
     """The plugin behind an entry point, not loaded."""
-    return Plugin(entry_point.name, _distribution(entry_point), _metadata(entry_point, "Version"))
+    return Plugin(entry_point.name, distribution_of(entry_point), field_of(entry_point.dist, "Version"))
 
 
 def register(task: type[Task]) -> None:
@@ -261,27 +282,8 @@ def _check_core_version(distribution: importlib.metadata.Distribution) -> None:
             continue
         if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
-        if _normal(wanted.name) == CORE and not wanted.specifier.contains(installed, prereleases=True):
+        if normal(wanted.name) == CORE and not wanted.specifier.contains(installed, prereleases=True):
             raise Ssl4rlError(f"it needs {CORE}{wanted.specifier}, and {installed} is installed: pip install -U {CORE}")
-
-
-def _built_in_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
-    name = _distribution(entry_point)
-    return name != CORE, name, entry_point.name
-
-
-def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
-    return _normal(_metadata(entry_point, "Name"))
-
-
-def _metadata(entry_point: importlib.metadata.EntryPoint, field: str) -> str:
-    """A field of the distribution's metadata; "?" where an installation is so broken that it has none."""
-    values = entry_point.dist.metadata.get_all(field) if entry_point.dist else None
-    return values[0] if values else "?"
-
-
-def _normal(name: str) -> str:
-    return name.strip().lower().replace("_", "-").replace(".", "-")
 
 
 def _check_class(value: object, wanted: type, hook: str) -> None:

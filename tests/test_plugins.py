@@ -124,13 +124,16 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, distribution: str, code: str, *, requires: str = "", metadata: bool = True) -> None:
-        """Install a distribution with one module and one entry point."""
+    def add(
+        self, distribution: str, code: str, *, requires: str = "", metadata: bool = True, group: str = "ssl4rl"
+    ) -> None:
+        """Install a distribution with one module and one entry point, or none where the group is ""."""
         module = distribution.replace("-", "_")
         (self.path / f"{module}.py").write_text(textwrap.dedent(code))
         info = self.path / f"{module}-1.2.dist-info"
         info.mkdir()
-        (info / "entry_points.txt").write_text(f"[ssl4rl]\n{distribution} = {module}\n")
+        if group:
+            (info / "entry_points.txt").write_text(f"[{group}]\n{distribution} = {module}\n")
         if metadata:
             required = f"Requires-Dist: {requires}\n" if requires else ""
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{required}")
@@ -272,6 +275,55 @@ def test_a_task_whose_plugin_failed_to_load_is_not_called_missing(site):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "plugin ssl4rl-task-shade failed to load: SyntaxError: invalid syntax" in done.stderr
     assert "pip install" not in done.stderr
+
+
+NO_ENTRY_POINT = (
+    "it has no entry point in the group ssl4rl{only}: write {line} under [project.entry-points.ssl4rl] in its "
+    "pyproject.toml, and install it again"
+)
+
+
+def test_a_distribution_named_as_a_task_whose_entry_point_is_elsewhere_is_told_so(site):
+    code = WORKING.format(task="half-lost")
+    for name, group in (("ssl4rl-task-wrong", "ssl4rl_tasks"), ("ssl4rl-task-no-group", ""), ("innocent", "")):
+        site.add(name, code, group=group)
+    expected = {
+        "ssl4rl-task-wrong": NO_ENTRY_POINT.format(only=", only in ssl4rl_tasks", line='wrong = "ssl4rl_task_wrong"'),
+        "ssl4rl-task-no-group": NO_ENTRY_POINT.format(only="", line='no-group = "ssl4rl_task_no_group"'),
+    }
+    for plugins in (site.plugins(), site.plugins(SSL4RL_PLUGINS=",".join(expected))):
+        assert {name: each["error"] for name, each in plugins.items() if each["error"]} == expected
+        assert plugins["ssl4rl-task-wrong"]["version"] == "1.2" and "innocent" not in plugins
+    shown = site.run("plugins", "--probe", "--json", SSL4RL_PLUGINS=",".join(expected))
+    assert {each["distribution"]: each["error"] for each in json.loads(shown.stdout) if each["error"]} == expected
+    for name, error in expected.items():
+        done = site.run("check", name.removeprefix("ssl4rl-task-"))
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert f"{name} is installed and not loaded: {error}" in done.stderr
+
+
+def test_a_task_that_the_variable_leaves_out_is_not_called_missing(site):
+    site.add("ssl4rl-task-shade", WORKING.format(task="shade"))
+    done = site.run("tasks", "shade", SSL4RL_PLUGINS="other")
+    assert "ssl4rl-task-shade is installed and not loaded: SSL4RL_PLUGINS leaves it out" in done.stderr
+
+
+def test_a_task_asked_for_by_its_distribution_is_told_its_name():
+    with pytest.raises(UsageError, match="a task is named without ssl4rl-task-, 'colourise'"):
+        Registry().task("ssl4rl-task-colourise")
+
+
+def test_only_the_list_of_plugins_reads_the_metadata_of_everything(monkeypatch, capsys):
+    def read() -> dict:
+        raise InterruptedError("this takes time, and only 'ssl4rl plugins' needs it")
+
+    fresh = ssl4rl_core.plugins.registry.__wrapped__
+    monkeypatch.setattr("ssl4rl_core.plugins.expected", read)
+    for command in ("tasks", "formats"):
+        monkeypatch.setattr(f"ssl4rl_core.cli.{command}_command.registry", fresh)
+        assert run([command]) == 0
+    assert run(["plugins"]) == 1
+    assert "only 'ssl4rl plugins' needs it" in capsys.readouterr().err
 
 
 def test_what_a_failed_plugin_had_registered_is_free_for_another():

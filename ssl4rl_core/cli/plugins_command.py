@@ -8,7 +8,7 @@ from rich.console import Console
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, show
 from ssl4rl_core.plugin_probe import LIMIT, probe_plugins
-from ssl4rl_core.plugins import Plugin, Registry, registry
+from ssl4rl_core.plugins import Plugin, Registry, left_out, registry
 
 
 @app.command("plugins")
@@ -23,6 +23,8 @@ def plugins(
 ) -> None:
     """List every plugin with what it provides, or the error that keeps it out.
 
+    A distribution ssl4rl-task-NAME that has no entry point in the group ssl4rl is listed too.
+
     SSL4RL_PLUGINS=NAME,NAME loads only these distributions.
 
     Example: [bold]ssl4rl plugins --probe[/bold]
@@ -32,17 +34,19 @@ def plugins(
         found.add_commands(app)
         show(list_plugins(found), as_json=as_json)
         return
-    lines = []
+    lines, found = [], []
     with Console(stderr=True).status("loading plugins, each in a process of its own") as status:
         for probed in probe_plugins(limit):
+            found.append(probed.plugin)
             lines.append({**_line(probed.plugin), "seconds": round(probed.seconds, 3), "slow": probed.slow})
             status.update(f"{len(lines)} plugins loaded, each in a process of its own")
+    lines += [{**_line(plugin), "seconds": 0.0, "slow": False} for plugin in left_out(found)]
     show(lines, as_json=as_json)
 
 
 def list_plugins(found: Registry) -> list[dict[str, Any]]:
-    """Every plugin in a line: name, distribution, version, what it provides, its error or ""."""
-    return [_line(plugin) for plugin in found.plugins]
+    """Every plugin in a line, one that is left out too: name, distribution, version, what it provides, error or ""."""
+    return [_line(plugin) for plugin in (*found.plugins, *left_out(found.plugins))]
 
 
 def _line(plugin: Plugin) -> dict[str, Any]:

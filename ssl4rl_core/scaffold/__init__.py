@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import ssl4rl_core
+from ssl4rl_core.distributions import CORE, PREFIX
 from ssl4rl_core.errors import Ssl4rlError, UsageError
-from ssl4rl_core.plugins import CORE, registry
+from ssl4rl_core.plugins import registry
 from ssl4rl_core.tasks import NAME
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Domain = Literal["image", "graph"]
 LONGEST = 40
-_PREFIX = "ssl4rl-task-"
 # Names that the task's module imports, which its own classes must not hide, and those that no class can have.
 _TAKEN = {*ssl4rl_core.__all__, "Image", "Transpose", *keyword.kwlist}
 
@@ -46,7 +46,7 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
         )
     if name in registry().tasks:
         raise UsageError(f"task {name} is there already, from {registry().origin('task', name)}: take another name")
-    folder = Path(out) if out else Path(f"{_PREFIX}{name}")
+    folder = Path(out) if out else Path(f"{PREFIX}{name}")
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} is there already: name another folder with --out, or remove it")
     try:
@@ -64,7 +64,7 @@ def new_task(name: str, *, domain: Domain = "image", out: str | Path = "", autho
 
 def task_name(name: str) -> str:
     """The task that a name means: "ssl4rl-task-shade" is the distribution of "shade"."""
-    return name.removeprefix(_PREFIX)
+    return name.removeprefix(PREFIX)
 
 
 def class_name(name: str) -> str:
