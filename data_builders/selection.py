@@ -31,7 +31,9 @@ def configs_named(samples: BuiltSamples, spec: str) -> list[str]:
         usual = [name for name, level in of_task.items() if level.partition("-")[0] in ALL_LEVELS]
         names = usual or list(of_task)
     if not names:
-        close = suggestion(spec.replace(":", "-"), configs)
+        # A task is meant by its name alone, though misspelt, and not the level that is spelt most like it.
+        tasks = () if ":" in spec else {each["task"] for each in samples.manifest.plan.configs}
+        close = suggestion(spec.replace(":", "-"), {*configs, *tasks})
         raise UsageError(f"the build {samples.directory} has no {spec!r}{close}")
     return names
 
