@@ -1,6 +1,5 @@
-"""What is wrong with a plugin's own code, in words that its author can act on: hooks, and params of levels."""
+"""What is wrong with a plugin's own code, in words that its author can act on: hooks, and values of params."""
 
-import ast
 import functools
 import inspect
 import traceback
@@ -45,11 +44,11 @@ def check_hooks(manager: pluggy.PluginManager, module: object) -> None:
 
 
 def params_problem(error: ValidationError) -> str:
-    """What is wrong with values that the code gave to a class of pydantic's: task and level where it has them, place.
+    """What is wrong with values that the code gave to a class of pydantic's, with the task whose body it is, and where.
 
-    "task shade, level hard: strips: Input should be less than or equal to 8, got 9 (ssl4rl_task_shade.py, line 23)"
+    "task shade: strips: Input should be less than or equal to 8, got 9 (ssl4rl_task_shade.py, line 23)"
     """
-    task = level = ""
+    task = ""
     place: traceback.FrameSummary | None = None
     frames = traceback.walk_tb(error.__traceback__)
     for (frame, _), summary in zip(frames, traceback.extract_tb(error.__traceback__), strict=True):
@@ -58,31 +57,5 @@ def params_problem(error: ValidationError) -> str:
         place = summary
         if "__qualname__" in frame.f_locals:  # the body of a class
             task = str(frame.f_locals.get("name") or summary.name)
-        level = _level(summary) or level
-    owner = ", ".join([*([f"task {task}"] if task else []), *([f"level {level}"] if level else [])])
-    problem = f"{owner}: {first_problem(error, value=True)}" if owner else class_problem(error)
+    problem = f"task {task}: {first_problem(error, value=True)}" if task else class_problem(error)
     return f"{problem} ({Path(place.filename).name}, line {place.lineno})" if place else problem
-
-
-def _level(place: traceback.FrameSummary) -> str:
-    """The key of the dict `levels` whose value is being made there, "" where there is none or no source."""
-    if place.lineno is None or place.colno is None:
-        return ""
-    try:
-        tree = ast.parse(Path(place.filename).read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return ""
-    here = place.lineno, place.colno
-    for statement in ast.walk(tree):
-        if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            continue
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-        if "levels" not in map(str.lower, names):
-            continue
-        for node in ast.walk(statement):
-            for key, value in zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ():
-                start, end = (value.lineno, value.col_offset), (value.end_lineno or 0, value.end_col_offset or 0)
-                if isinstance(key, ast.Constant) and start <= here < end:
-                    return str(key.value)
-    return ""

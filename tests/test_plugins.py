@@ -65,8 +65,7 @@ BROKEN = {
     ),
     "badlevel": (
         BAD_LEVELS.format(levels='{\n    "easy": ImageParams(),\n    "hard": ImageParams(min_side=0),\n}'),
-        "task half-bad, level hard: min_side: Input should be greater than or equal to 1, got 0 "
-        "(broken_badlevel.py, line 7)",
+        "task half-bad: min_side: Input should be greater than or equal to 1, got 0 (broken_badlevel.py, line 7)",
     ),
     "nofield": (
         BAD_LEVELS.format(levels='{name: ImageParams(side=9) for name in ("easy", "hard")}'),
@@ -74,7 +73,7 @@ BROKEN = {
     ),
     "longvalue": (
         textwrap.dedent(WORKING).format(task="half-less").replace("ImageParams()}", "ImageParams(min_side='x' * 999)}"),
-        "task Half, level easy: min_side: Input should be a valid integer, unable to parse string as an integer, got",
+        "task Half: min_side: Input should be a valid integer, unable to parse string as an integer, got",
     ),
     "badanswer": (
         "from ssl4rl_core import Angle\nLEFT = Angle(10, step=7)",
