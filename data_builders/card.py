@@ -12,9 +12,10 @@ import yaml
 
 from data_builders.manifest import Manifest
 from data_builders.plan import BuildOptions, level_of
+from data_builders.sources.extras import extra_of
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.plugins import registry
+from ssl4rl_core.plugins import CORE, registry
 
 _SIZES = (
     (1e3, "n<1K"),
@@ -206,15 +207,18 @@ def _described(manifest: Manifest, config: TaskConfig) -> dict[str, Any]:
 
 
 def _versions(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
-    """What to install for the same bytes, as pip takes it; a task from a file or a session has no distribution."""
-    versions = {"ssl4rl-core": manifest.plan.ssl4rl}
-    for distribution in sorted({registry().origin("task", config.task.name) for config in configs}):
+    """What to install for the same bytes, as a shell takes it; what a file or a session brought has no distribution."""
+    plan, known = manifest.plan, registry()
+    extra = extra_of(plan.source)
+    versions = {f"ssl4rl-core[{extra}]" if extra else "ssl4rl-core": plan.ssl4rl}
+    of_source = known.origin("source", plan.source.partition(":")[0])
+    for distribution in sorted({of_source, *(known.origin("task", config.task.name) for config in configs)} - {CORE}):
         try:
             versions[distribution] = importlib.metadata.version(distribution)
         except (importlib.metadata.PackageNotFoundError, ValueError):
             continue
-    versions.update(manifest.plan.libraries)
-    return " ".join(f"{name}=={version}" for name, version in versions.items())
+    versions.update(plan.libraries)
+    return shlex.join(f"{name}=={version}" for name, version in versions.items())
 
 
 def _plain(text: str) -> str:

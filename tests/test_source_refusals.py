@@ -1,11 +1,14 @@
 """What sources say where they cannot serve: a kind of item that they have not, a package that is not installed."""
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from data_builders import LiveSamples
+import ssl4rl_core
+from data_builders import LiveSamples, build
 from data_builders.plan import BuildOptions, make_plan
 from ssl4rl_core import MissingExtra, UsageError, parse_configs, registry
 from ssl4rl_core.preview import preview
@@ -51,6 +54,39 @@ def test_a_task_that_a_source_does_not_serve_is_refused_in_one_wording_everywher
         with pytest.raises(UsageError) as refused:
             ask()
         assert str(refused.value) == "folder:photos holds no item of kind edge, which task link asks about, only image"
+
+
+@pytest.mark.parametrize(
+    ("spec", "task", "package", "extra"),
+    [
+        ("embedded:graphs", "link:easy", "networkx", "[graph]"),
+        ("networkx:karate", "link:easy", "networkx", "[graph]"),
+        ("pyg:KarateClub", "link:easy", "torch_geometric", "[graph]"),
+        ("embedded:photos", "rotation:paper", "skimage", "[embedded]"),
+        ("folder:photos", "rotation:paper", "", ""),
+    ],
+)
+def test_a_card_installs_the_extra_that_a_missing_package_is_told_to_come_with(
+    spec, task, package, extra, tmp_path, monkeypatch
+):
+    if package:
+        pytest.importorskip(package)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(noise(0))
+    monkeypatch.chdir(tmp_path)
+    build([task], spec, tmp_path / "out", limit=20, max_side=64)
+    (line,) = re.findall("^pip install .*", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
+    words = shlex.split(line)
+    assert words[2] == f"ssl4rl-core{extra}=={ssl4rl_core.__version__}"
+    assert ("'" in line) == bool(extra)  # a bracket is a pattern to some shells
+    assert any(word.startswith(f"ssl4rl-task-{task.partition(':')[0]}==") for word in words)
+    if not package:
+        return
+    monkeypatch.setenv("SSL4RL_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=re.escape(f"{spec} needs the extra '{extra[1:-1]}'")):
+        registry().source(spec)
 
 
 @pytest.mark.parametrize("spec", ["networkx:karate", "networkx:mine.graphml", "embedded:graphs"])

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data_builders.sources.decoding import decode, fit
+from data_builders.sources.extras import missing
 from data_builders.sources.flat_index import FlatIndex
 from data_builders.sources.graph_source import GraphSource
 from data_builders.sources.networkx_graphs import embedded_graphs
 from data_builders.sources.options import SourceOptions
 from ssl4rl_core.configs import suggestion
-from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.samples import ImageItem, QuestionItem
 from ssl4rl_core.sources import Entry, Source
 
@@ -217,7 +218,7 @@ def _packaged(name: str, package: str, path: str) -> Path:
     spec = importlib.util.find_spec(package)
     distribution = _DISTRIBUTIONS[package]
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra(name, "embedded", ImportError(name=distribution))
+        raise missing(name, ImportError(name=distribution))
     file = Path(spec.submodule_search_locations[0]) / path
     if not file.is_file():
         raise Ssl4rlError(f"{name}: this {distribution} does not ship {path}: pip install -U {distribution}")

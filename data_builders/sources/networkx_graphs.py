@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field
 
+from data_builders.sources.extras import missing
 from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, some_of, texts_of
 from data_builders.sources.options import LocalFile, SourceOptions
-from ssl4rl_core.errors import MissingExtra, UsageError, one_line
+from ssl4rl_core.errors import UsageError, one_line
 from ssl4rl_core.graph_store import Graph
 from ssl4rl_core.node_attributes import Strings
 
@@ -117,29 +118,29 @@ def _text(data: Mapping[str, Any], attribute: str) -> str:
 
 
 def _by_name(name: str) -> "networkx.Graph":
-    shipped = _shipped()
+    shipped = _shipped(f"networkx:{name}")
     if name not in shipped:
         raise UsageError(f"networkx: knows no graph {name!r}: {', '.join(shipped)}, or a file {', '.join(_SUFFIXES)}")
     return shipped[name]()
 
 
-def _networkx(what: str = "a networkx source") -> Any:
-    """The package; MissingExtra saying that `what` needs it where it is not installed."""
+def _networkx(spec: str) -> Any:
+    """The package; MissingExtra saying that the source needs it where it is not installed."""
     try:
         import networkx
     except ImportError as error:
-        raise MissingExtra(what, "graph", error) from error
+        raise missing(spec, error) from error
     return networkx
 
 
-def _shipped() -> "dict[str, Callable[[], networkx.Graph]]":
+def _shipped(spec: str) -> "dict[str, Callable[[], networkx.Graph]]":
     """The graphs of real data in networkx, by the first word of their function's name."""
-    social = _networkx().generators.social
+    social = _networkx(spec).generators.social
     return {title.split("_")[0]: getattr(social, title) for title in sorted(social.__all__)}
 
 
 def _read(path: Path, directed: bool) -> "networkx.Graph":
-    nx = _networkx()
+    nx = _networkx(f"networkx:{path.name}")
     if not path.is_file():
         raise UsageError(f"networkx: there is no file {path}")
     kind = nx.MultiDiGraph if directed else nx.MultiGraph
@@ -196,7 +197,7 @@ def embedded_graphs(license: str = "") -> NetworkX:
     nx = _networkx(name)
     parts = []
     texts: dict[str, str] = {}
-    for title, make in _shipped().items():
+    for title, make in _shipped(name).items():
         graph = make()
         names = {node: f"{title}/{node}" for node in graph}
         texts |= _texts(graph, list(names.values()), "")

@@ -23,11 +23,12 @@ from pydantic import BeforeValidator, Field
 
 from data_builders.atomic import write_whole
 from data_builders.sources.class_names import CLASSES
+from data_builders.sources.extras import missing
 from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import cache_folder
 from data_builders.sources.options import LocalFile, SourceOptions
-from ssl4rl_core.errors import MissingExtra, Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.graph_store import Graph, Labels
 from ssl4rl_core.graphs import clean
 from ssl4rl_core.node_attributes import Attributes, Bags, Numbers, Strings, Texts
@@ -167,7 +168,7 @@ def _load(title: str, argument: str, options: PyGOptions, raw: _RawFiles) -> Any
             warnings.simplefilter("ignore")
             import torch_geometric.datasets as datasets
     except ImportError as error:
-        raise MissingExtra(f"pyg:{title}", "graph", error) from error
+        raise missing(f"pyg:{title}", error) from error
     dataset_class = getattr(datasets, title, None)
     if not (title in datasets.__all__ and isinstance(dataset_class, type)):
         raise UsageError(f"pyg: torch-geometric has no dataset {title!r}")
