@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
@@ -143,6 +144,28 @@ def test_statistics_are_finite_and_named_by_trace(source):
     features = image_statistics(replace(sample, images=(*sample.images, Image.new("RGB", (1, 1)))))
     assert all(value == value and abs(value) < 1e6 for value in features.values())
     assert {name.partition(":")[0] for name in features} == set(TRACES)
+
+
+class Fixed(Coin):
+    """A question whose answer the picture decides, whatever the variant."""
+
+    name = "fixed"
+
+    def transform(self, item, params, rng, view):
+        return super().transform(item, params, np.random.default_rng(item.position), view)
+
+
+def test_the_interval_is_over_items_and_not_over_their_variants(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(registry().tasks, "fixed", Fixed())
+    for number in range(20):
+        synthetic_picture(number).save(tmp_path / f"{number}.png")
+    asked = ["audit", "fixed", "--source", f"folder:{tmp_path}", "--samples", "800"]
+    assert run([*asked, "--json"]) == 0
+    row = next(row for row in json.loads(capsys.readouterr().out) if row["probe"] == "blind")
+    # 20 answers are to be guessed, however often each: of 20 alone it is some 0.4 wide, of 800 some 0.07.
+    assert row["n"] == 800 and row["low"] <= row["score"] <= row["high"] and row["high"] - row["low"] > 0.25
+    assert run(asked) == 0
+    assert f"{100 * row['low']:.1f}-{100 * row['high']:.1f}" in capsys.readouterr().out
 
 
 @pytest.fixture

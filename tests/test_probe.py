@@ -137,7 +137,7 @@ def test_significance_is_adjusted_for_the_number_of_configs():
     [(0.50, 1e-4, False), (0.50, 0.002, True), (0.279, 1e-9, True), (0.281, 1e-9, False)],
 )
 def test_a_leak_is_both_sure_and_large(score: float, p_value: float, passes: bool):
-    assert ProbeResult("rotation-easy", 2000, score, 0.25, p_value).passes is passes
+    assert ProbeResult("rotation-easy", 2000, score, 0.25, p_value, (0.0, 1.0)).passes is passes
 
 
 def test_the_same_samples_give_the_same_figures():

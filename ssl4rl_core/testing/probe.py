@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ssl4rl_core.errors import MissingExtra, UsageError
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.testing.significance import SIGNIFICANCE, above_zero, holm, matched
-from ssl4rl_core.training.intervals import wilson
+from ssl4rl_core.training.intervals import interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +51,8 @@ class ProbeResult:
     Of two tests: whether the guess of a group's samples beats the constant one, the groups being what is independent;
     and whether guesses tell the variants of an item apart, which few items can show too.
     """
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the score (Wilson's)."""
-        return wilson(self.score, self.n)
+    interval: tuple[float, float]
+    """The 95 % interval of the score; of what is independent, groups and not their samples."""
 
     @property
     def passes(self) -> bool:
@@ -150,7 +147,9 @@ def _probe_target(records: Sequence[Record], table: "np.ndarray", target: list[s
     gains = [float(hit - (answer == constant)) for hit, answer in zip(right, target, strict=True)]
     within = matched(zip((record.item for record in records), guesses, target, strict=True))
     p_value = min(1.0, 2 * min(above_zero(gains, groups), within))
-    return ProbeResult(records[0].config, len(target), sum(right) / len(target), frequent / len(target), p_value)
+    score, chance = sum(right) / len(target), frequent / len(target)
+    bounds = interval(list(map(float, right)), groups)
+    return ProbeResult(records[0].config, len(target), score, chance, p_value, bounds)
 
 
 def _targets(records: Sequence[Record]) -> list[list[str]]:
