@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssl4rl_core import Angle, Answer, Choice, Permutation, Record, Subset, TaskError, registry, verify
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.testing.adversaries import ADVERSARIES, adjusted, completions, try_adversaries
-from ssl4rl_core.testing.significance import SIGNIFICANCE, above_chance, binomial_tail, holm, matched
+from ssl4rl_core.testing.significance import SIGNIFICANCE, above_chance, binomial_tail, groups_needed, holm, matched
 from ssl4rl_core.testing.spellings import honest_spellings
 
 FORMATS = [registry().format(name) for name in ("think_answer", "answer_only", "boxed")]
@@ -189,3 +189,13 @@ def test_chance_that_is_far_too_low_shows_where_items_come_again():
     rng = np.random.default_rng(0)
     scores = rng.integers(2, size=300).astype(float).tolist()
     assert above_chance(scores, [0.25] * 300, [str(number % 18) for number in range(300)]) < SIGNIFICANCE
+
+
+@pytest.mark.parametrize("chance", [0.25, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("tests", [1, 16])
+def test_how_many_groups_are_needed_is_how_few_can_be_sure(chance: float, tests: int):
+    needed = groups_needed(tests, chance)
+    for groups in (needed - 1, needed):
+        names = [str(number) for number in range(groups)] * 2
+        sure = above_chance([1.0] * len(names), [chance] * len(names), names) * tests < SIGNIFICANCE
+        assert sure == (groups == needed)

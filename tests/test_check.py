@@ -1,6 +1,7 @@
 """The conformance kit as its users meet it: a table, JSON, exit codes, a test a check, and the recorded digest."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ssl4rl_core.plugins import Registry
 from ssl4rl_core.testing.checks import CHECKS, Subject, digest_file, record, run_check
 from ssl4rl_core.testing.checks.answers import is_pickle
 from ssl4rl_core.testing.generated import generated_source, odd_source
+from ssl4rl_core.testing.memory import synthetic_picture
 
 TASK = '''
 """Which half of a picture was darkened?"""
@@ -90,6 +92,31 @@ def test_a_fault_says_what_was_expected_what_came_and_where(alone, tmp_path, cap
     assert "failed" in shown
     assert "expected: at most 0.250 without looking" in shown
     assert "where: Half.chance, half_off.py line 28 (level hard)" in shown
+
+
+def test_a_chance_that_is_wrong_is_one_fault_a_level_and_names_the_best_guesser(alone, tmp_path, capsys):
+    file = written(tmp_path, "half-low", ("return 1 / 2", "return 1 / 4"))
+    assert run(["check", "half-low", "--plugin", str(file), "--only", "chance", "--json"]) == 1
+    [outcome] = json.loads(capsys.readouterr().out)
+    easy, hard = outcome["faults"]
+    assert easy["where"].endswith("(level easy)") and hard["where"].endswith("(level hard)")
+    assert all(re.search(r"^0\.5\d\d over 300 samples by .+, the best guesser \(p = ", f["came"]) for f in (easy, hard))
+
+
+def test_a_source_of_too_few_items_for_a_wrong_chance_to_show_is_told_so(alone, tmp_path, capsys):
+    file = written(tmp_path, "half-few", ("return 1 / 2", "return 1 / 4"))
+    for number in range(60):
+        folder = tmp_path / ("few" if number < 9 else "more")
+        folder.mkdir(exist_ok=True)
+        synthetic_picture(number, 48, 40).save(folder / f"{number}.png")
+    asked = ["check", "half-few", "--plugin", str(file), "--level", "easy", "--only", "chance", "--only", "hardening"]
+    assert run([*asked, "--source", f"folder:{tmp_path / 'few'}"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"few gave \d unrelated items: a score above chance is told from luck in \d\d or more", shown)
+    assert shown.count("unrelated items") == 2 and "75 adversaries" in shown
+    assert run([*asked, "--source", f"folder:{tmp_path / 'more'}"]) == 1
+    shown = capsys.readouterr().out
+    assert "at most 0.250 without looking" in shown and "unrelated items" not in shown
 
 
 def test_in_a_pipe_a_check_is_one_line(alone, tmp_path, capsys, monkeypatch):

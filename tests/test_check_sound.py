@@ -5,7 +5,7 @@ import pytest
 
 from ssl4rl_core import Draft, Field, ImageItem, ImageParams, Task
 from ssl4rl_core.testing.checks import CHECKS, Subject, check_task
-from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
+from ssl4rl_core.testing.memory import MemorySource, synthetic_picture, synthetic_source
 from tests.test_sabotage import SIDES, Shade, ShadeParams, failed
 
 
@@ -54,6 +54,20 @@ def test_a_param_that_may_be_none_is_no_fault():
 def test_a_task_whose_answer_the_picture_decides_passes(mask: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Masks, "mask", mask)
     assert failed(Masks, "chance", "hardening") == {}
+
+
+def test_a_source_of_many_pictures_is_asked_about_many():
+    class Mostly(Shade):
+        """Which half, the left one in two of three pictures?"""
+
+        def transform(self, item, params, rng, view):
+            return self.draft(item, params, SIDES[item.position % 3 == 0])
+
+    # Of 64 pictures, two thirds on one side may be luck.
+    subject = Subject(Mostly(), synthetic_source(330, width=40, height=32))
+    (outcome,) = check_task(subject, [check for check in CHECKS if check.name == "chance"])
+    assert [fault.expected for fault in outcome.faults] == ["at most 0.500 without looking"]
+    assert outcome.faults[0].came.startswith("0.66")
 
 
 def test_a_transform_that_returns_nothing_is_one_fault_and_no_other_check_is_blamed():

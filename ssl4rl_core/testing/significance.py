@@ -50,6 +50,17 @@ def above_zero(differences: Sequence[float], groups: Sequence[str]) -> float:
     return statistics.NormalDist().cdf(-math.fsum(sums.values()) / math.sqrt(squares)) if squares > 1e-24 else 1.0
 
 
+def groups_needed(tests: int, chance: float = 0) -> int:
+    """In how many groups `above_chance` can be sure at all, where Holm allows for so many tests: all being right.
+
+    Args:
+        chance: the expected score of a guess, below 1.
+    """
+    sure = SIGNIFICANCE / tests
+    needed = statistics.NormalDist().inv_cdf(sure) ** 2
+    return math.ceil(max(needed, math.log(sure) / math.log(chance)) if chance > 1 / 2 else needed)
+
+
 def matched(pairs: Iterable[tuple[str, str, str]]) -> float:
     """How likely luck matches guesses with answers as well, were the answers of each item dealt out anew among its own.
 

@@ -8,6 +8,7 @@ from ssl4rl_core.testing.adversaries import ADVERSARIES, Adversary, Trial, adjus
 from ssl4rl_core.testing.checks.answers import FORMATS
 from ssl4rl_core.testing.checks.outcome import CannotRender, Fault
 from ssl4rl_core.testing.checks.subject import Subject
+from ssl4rl_core.testing.significance import groups_needed
 from ssl4rl_core.testing.spellings import honest_spellings
 from ssl4rl_core.verification import verify
 
@@ -39,10 +40,17 @@ def chance(subject: Subject) -> Iterator[Fault | str]:
         if best.score < best.chance - max(OVERSTATED, luck):
             came = f"the best guesser ({best.adversary}) earned {best.score:.3f} over {best.n} samples"
             yield Fault(f"the best guesser's score, stated as {best.chance:.3f}", came, where)
-    for trial in _above(trials):
-        level = trial.config.removeprefix(f"{subject.task.name}-")
-        came = f"{trial.score:.3f} over {trial.n} samples by {trial.adversary} (p = {trial.p_value:.1g})"
-        yield Fault(f"at most {trial.chance:.3f} without looking", came, f"{subject.where('chance')} (level {level})")
+    above = _above(trials)
+    for config in subject.configs:
+        # A chance that is too low is so for nearly all guessers: the level is at fault once.
+        earned = [trial for trial in above if trial.config == config.name]
+        if earned:
+            best = max(earned, key=lambda trial: trial.score)
+            guesser = f"{best.adversary}, the best guesser (p = {best.p_value:.1g})"
+            came = f"{best.score:.3f} over {best.n} samples by {guesser}"
+            where = f"{subject.where('chance')} (level {config.level})"
+            yield Fault(f"at most {best.chance:.3f} without looking", came, where)
+    yield from _too_few(subject, trials, SAMPLES)
 
 
 def hardening(subject: Subject) -> Iterator[Fault | str]:
@@ -68,6 +76,7 @@ def hardening(subject: Subject) -> Iterator[Fault | str]:
             yield Fault(expected, came, f"{subject.where('verify')}, or the answer's parse (level {level})")
             return
     yield f"{len(ADVERSARIES)} adversaries"
+    yield from _too_few(unrelated, trials, SAMPLES // 3)
 
 
 def _unrelated(subject: Subject) -> Subject:
@@ -90,6 +99,17 @@ def _above(trials: Sequence[Trial]) -> list[Trial]:
     """Those that earned more than chance by more than luck, the worst first."""
     above = [trial for trial in adjusted(trials) if not trial.passes and trial.score > trial.chance]
     return sorted(above, key=lambda trial: (trial.p_value, -trial.score))
+
+
+def _too_few(subject: Subject, trials: Sequence[Trial], count: int) -> Iterator[str]:
+    """A note where `count` samples are about so few items that no score could be told from luck."""
+    if not trials:
+        return
+    found = min(len({s.record.group for s in subject.samples(config, count)}) for config in subject.configs)
+    needed = groups_needed(len(trials), max(trial.chance for trial in trials))
+    if found < min(needed, count):
+        name = subject.source.name
+        yield f"{name} gave {found} unrelated items: a score above chance is told from luck in {needed} or more"
 
 
 def _spelling_fault(subject: Subject, config: TaskConfig) -> Fault | None:

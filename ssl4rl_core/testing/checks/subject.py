@@ -21,9 +21,9 @@ from ssl4rl_core.verification import truth
 
 MAX_SIDE = 512
 MAX_ITEMS = 64
-"""Items that are asked about; more samples are more variants of them."""
+"""Items that are asked about of generated data, and of a stream; more samples are more variants of them."""
 MANY_ITEMS = 300
-"""Items of generated data that are asked about where what counts is that samples are unrelated."""
+"""Items that are asked about of a source, and of generated data where what counts is that samples are unrelated."""
 _PATIENCE = 4
 """Variants of all items in a row that may all be skipped."""
 Place = tuple[int, int]
@@ -59,7 +59,9 @@ class Subject:
         self.generated = source is None
         """Whether the data is the kit's own."""
         self.source = source or generated_source(task.domain, MANY_ITEMS if many else PICTURES)
-        self._max_items = MANY_ITEMS if many else MAX_ITEMS
+        # A stream is read anew for nearly each of items that lie apart.
+        few = (self.generated and not many) or self.source.streamed
+        self._max_items = MAX_ITEMS if few else MANY_ITEMS
         self.source.check_serves(task)
         self.configs = [TaskConfig(task, level, task.levels[level]) for level in levels or task.levels]
         # A task that is no reward asks about held-out items alone.
@@ -77,9 +79,9 @@ class Subject:
 
     @functools.cached_property
     def wide(self) -> "Subject":
-        """The task asked about many generated items, for statistics: variants of one item are not independent.
+        """The task asked about many items, for statistics: variants of one item are not independent.
 
-        Itself where the data is not generated, as reading a source is not cheap.
+        Itself where the data is not generated, which then are many already, so that none is read twice.
         """
         levels = [config.level for config in self.configs]
         return Subject(self.task, levels=levels, many=True) if self.generated else self
