@@ -18,6 +18,7 @@ from data_builders.units import Worker
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import load_file, registry
+from ssl4rl_core.rendering import check_sides
 from ssl4rl_core.sources import Source
 
 Engine = Literal["local", "ray"]
@@ -70,6 +71,8 @@ def build(
         )
     alone = engine == "local" and workers == 1
     configs = _configs(tasks, workers, engine, alone)
+    for config in configs:
+        check_sides(config, checked.max_side)
     output = _output(out, alone)
     opened = registry().source(source) if isinstance(source, str) else source
     plan = make_plan(opened, configs, checked)

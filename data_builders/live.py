@@ -10,6 +10,7 @@ from data_builders.renderer import Renderer
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.rendering import check_sides
 from ssl4rl_core.samples import Item, Sample, Split
 from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Skip
@@ -27,7 +28,8 @@ class LiveSamples:
         """Open a source; `options` are fields of `BuildOptions`, of which those about files do not matter.
 
         Raises:
-            UsageError: a task, the source or an option is not known, or the source has no items for a task.
+            UsageError: a task, the source or an option is not known, or the source has no items for a task, or none
+                that `max_side` leaves large enough.
         """
         self._source = registry().source(source) if isinstance(source, str) else source
         self._options = BuildOptions.checked(options)
@@ -36,6 +38,7 @@ class LiveSamples:
         self._positions: dict[tuple[str, Split], array[int]] = {}
         for config in self._configs.values():
             self._source.check_serves(config.task)
+            check_sides(config, self._options.max_side)
             self._divide(config.task.kind)
         self._items = _Recent[Item]()
         self._answered = _Recent[list[Sample | Skip]]()

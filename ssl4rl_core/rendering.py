@@ -23,11 +23,27 @@ class PromptError(UsageError):
     """A template that was given in place of a task's own cannot be filled in."""
 
 
+class TooSmall(Skip):
+    """The picture's shorter side is below `min_side`."""
+
+
 class PictureChanged(TypeError):
     """A task changed the picture of its item in place; it has been put back."""
 
     def __init__(self) -> None:
         super().__init__("transform changed the picture of its item in place: let it change item.image.copy()")
+
+
+def check_sides(config: TaskConfig, max_side: int) -> None:
+    """Raises UsageError where pictures brought to `max_side` pixels are all too small for the config."""
+    task, params = config.task, config.params
+    if not (isinstance(params, ImageParams) and issubclass(task.item_type, ImageItem)):
+        return
+    if max_side < params.min_side:
+        raise UsageError(
+            f"no picture can be large enough for {config.name}: max_side {max_side} is below its min_side "
+            f"{params.min_side}: raise max_side to that or more, or write {task.name}:LEVEL?min_side={max_side} or less"
+        )
 
 
 def sample_rng(seed: int, config: TaskConfig, item_id: str, variant: int) -> np.random.Generator:
@@ -48,7 +64,7 @@ def render(config: TaskConfig, item: Item, view: "View", *, seed: int = 0, varia
     """
     task, params = config.task, config.params
     if isinstance(item, ImageItem) and isinstance(params, ImageParams) and min(item.image.size) < params.min_side:
-        raise Skip("picture smaller than min_side")
+        raise TooSmall("picture smaller than min_side")
     try:
         draft = _transformed(config, item, sample_rng(seed, config, item.id, variant), view)
         if not isinstance(draft, Draft):

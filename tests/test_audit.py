@@ -118,6 +118,8 @@ def test_what_cannot_be_audited_is_named(source):
         audit([], source)
     with pytest.raises(UsageError, match="no task 'nosuch'"):
         audit(["nosuch"], source)
+    with pytest.raises(UsageError, match="max_side 24 is below its min_side 28"):
+        audit(["rotation:easy"], source, max_side=24)
     with pytest.raises(UsageError, match="5 or more unrelated items"):
         audit([config(Turned)], MemorySource({"a": synthetic_picture(1)}), samples=50)
 

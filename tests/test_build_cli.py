@@ -48,6 +48,7 @@ def test_a_ray_address_is_for_the_ray_engine_unless_it_stands_in_the_environment
         (["--source", "photos"], 2, "kind:where"),
         (["--quality", "0"], 2, "quality"),
         (["--image-format", "gif"], 2, "gif"),
+        (["--max-side", "24"], 2, "max_side 24 is below its min_side 28: raise max_side to that or more, or write"),
     ],
 )
 def test_a_wrong_word_is_one_line_and_writes_nothing(change, code, said, tmp_path, capsys):
@@ -90,6 +91,7 @@ def test_an_interrupt_says_how_far_it_came_and_what_to_run(tmp_path, capsys, mon
 
 def test_a_build_without_any_sample_fails_and_says_so(tmp_path, capsys):
     few = ["build", "--task", "rotation:easy?min_side=2000", "--source", "embedded:photos", "--limit", "3"]
+    few += ["--max-side", "2000"]
     assert run([*few, "--out", str(tmp_path / "none")]) == 1
     told = capsys.readouterr()
     assert "left out" in told.out

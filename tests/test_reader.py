@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,35 @@ def test_a_build_holds_what_is_rendered_on_the_fly(options, tmp_path):
         for stored, rendered in pairs:
             assert stored.record == rendered.record
             assert [image.tobytes() for image in stored.images] == [image.tobytes() for image in rendered.images]
+
+
+@pytest.mark.parametrize("variants", [1, 3])
+def test_a_picture_that_scaling_made_too_small_is_told_from_a_small_one(variants, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL4RL_CACHE", str(tmp_path / "cache"))
+    sizes = {
+        "kept": [(400, 300), (40, 30), (64, 28)],
+        "picture made smaller than min_side by max_side": [(400, 100), (100, 400), (66, 28), (3000, 28)],
+        "picture smaller than min_side": [(400, 20), (20, 400), (64, 20), (64, 27), (20, 20), (3000, 27)],
+    }
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for width, height in (size for all in sizes.values() for size in all):
+        noisy = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(noisy).save(folder / f"{width}x{height}.{'png' if width < 400 else 'jpg'}")
+    options = {"max_side": 64, "test_fraction": 0, "variants": variants}
+    manifest = build(["rotation:easy"], f"folder:{folder}", tmp_path / "out", **options)
+    reasons = {reason: len(all) for reason, all in sizes.items() if reason != "kept"}
+    (total,) = [total for total in manifest.totals if total.split == "train"]
+    assert total.skips == reasons and total.samples == 3 * variants
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"| {reason} | {count} |" in card for reason, count in reasons.items())
+    live, found = LiveSamples(f"folder:{folder}", ["rotation:easy"], **options), Counter()
+    for index in range(live.size("rotation-easy", "train")):
+        try:
+            live.sample("rotation-easy", "train", index)
+        except Skip as skip:
+            found[str(skip)] += 1
+    assert found == {reason: variants * count for reason, count in reasons.items()}
 
 
 def test_balanced_samples_rendered_on_the_fly_are_skipped_for_their_own_reason():

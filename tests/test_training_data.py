@@ -5,6 +5,7 @@ import pytest
 from data_builders import build
 from ssl4rl_core import UsageError
 from ssl4rl_core.testing.memory import synthetic_source
+from ssl4rl_core.testing.sources import noise
 from ssl4rl_core.training.data import open_data
 from ssl4rl_core.training.recipe import DataSettings, TaskSettings
 
@@ -33,6 +34,14 @@ def configs(built: str, spec: str) -> list[str]:
 )
 def test_a_spec_means_the_same_of_a_build_as_of_a_source(built, spec, names):
     assert configs(built, spec) == names
+
+
+def test_a_recipe_whose_pictures_would_all_be_too_small_is_refused(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(noise(0))
+    data = DataSettings(source=f"folder:{tmp_path}", max_side=56)
+    with pytest.raises(UsageError, match=r"for rotation-easy-min-side-64: max_side 56 is below its min_side 64: .*=56"):
+        open_data(data, [TaskSettings(task="rotation:easy?min_side=64")])
+    assert open_data(data, [TaskSettings(task="rotation:easy?min_side=56")]).weights
 
 
 @pytest.mark.parametrize("spec", ["jigsaw", "position:hard", "position:easy", "rotation?min_side=7"])

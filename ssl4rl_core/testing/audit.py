@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from ssl4rl_core.configs import TaskConfig, parse_configs
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.rendering import check_sides
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.sources import Source
 from ssl4rl_core.testing.graph_questions import degree_features
@@ -108,6 +109,8 @@ def audit(
         configs += [task] if isinstance(task, TaskConfig) else parse_configs([task], registry())
     if not configs or len({config.name for config in configs}) < len(configs):
         raise UsageError("name the tasks to audit, each task and level once")
+    for config in configs:
+        check_sides(config, max_side)
     new_classifier()  # what is missing is said before anything is rendered
     opened = registry().source(source) if isinstance(source, str) else source
     findings = []
