@@ -1,8 +1,7 @@
 """From a source's entry to samples: what a build writes, and what a sample set renders on the fly."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from data_builders.layout import composite
 from data_builders.plan import BuildOptions
@@ -11,7 +10,7 @@ from ssl4rl_core.errors import Ssl4rlError, TaskError
 from ssl4rl_core.rendering import TooSmall, render
 from ssl4rl_core.samples import ImageItem, Item, Sample, Split
 from ssl4rl_core.sources import Entry, Source
-from ssl4rl_core.tasks import ImageParams, Skip
+from ssl4rl_core.tasks import Skip
 
 # A balanced item with k answers is given up after 20 (k + 1) draws in a row without a new one. Where just one more of
 # k + 1 equally likely answers is left, that misses it with a probability of e^-20 or so.
@@ -24,8 +23,6 @@ class Renderer:
 
     source: Source
     options: BuildOptions
-    _was_larger: dict[tuple[str, str, int], bool] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Of the picture last found too small: each of its variants asks again."""
 
     def load(self, kind: str, entry: Entry) -> Item:
         """Read one item.
@@ -34,11 +31,8 @@ class Renderer:
             Skip: it cannot be used, or the source's code failed on it and `on_error` says to go on.
             Ssl4rlError: the source's code failed on it.
         """
-        return self._load(kind, entry, self.options.max_side)
-
-    def _load(self, kind: str, entry: Entry, max_side: int) -> Item:
         try:
-            return self.source.load(kind, entry, max_side=max_side)
+            return self.source.load(kind, entry, max_side=self.options.max_side)
         except (Skip, Ssl4rlError):
             raise
         except Exception as error:
@@ -78,31 +72,12 @@ class Renderer:
         try:
             sample = render(config, item, view, seed=self.options.seed, variant=variant)
         except TooSmall as skip:
-            if self._scaled_too_small(config, item):
-                raise Skip("picture made smaller than min_side by max_side") from skip
+            if isinstance(item, ImageItem) and max(item.image.size) == self.options.max_side:
+                raise Skip("picture smaller than min_side at this max_side") from skip
             raise
         if any(image.mode != "RGB" for image in sample.images):
             sample = replace(sample, images=tuple(image.convert("RGB") for image in sample.images))
         return composite(sample) if self.options.layout == "composite" else sample
-
-    def _scaled_too_small(self, config: TaskConfig, item: Item) -> bool:
-        """Whether an item's picture would be large enough for a config were it not scaled down."""
-        params, max_side = config.params, self.options.max_side
-        if not (isinstance(item, ImageItem) and isinstance(params, ImageParams)) or max(item.image.size) < max_side:
-            return False
-        key = (config.task.kind, item.id, params.min_side)
-        found = self._was_larger.get(key)
-        if found is None:
-            # So large that its shorter side reaches min_side if it is as long at all; less than the whole, mostly.
-            enough = math.ceil(params.min_side * max_side / max(min(item.image.size) - 1, 0.5))
-            try:
-                whole = self._load(config.task.kind, self.source.index(config.task.kind)[item.position], enough)
-                found = isinstance(whole, ImageItem) and min(whole.image.size) >= params.min_side
-            except Skip:
-                found = False
-            self._was_larger.clear()
-            self._was_larger[key] = found
-        return found
 
     def _sample_or_skip(self, config: TaskConfig, item: Item, split: Split, variant: int) -> Sample | Skip:
         try:
