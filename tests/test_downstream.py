@@ -149,3 +149,19 @@ def test_the_example_makes_a_language_model_for_a_build_without_pictures(folder,
     subprocess.run([*example, "--out", str(tmp_path / "model"), "--hidden", "32", "--layers", "1"], check=True)
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert (config["model_type"], config["hidden_size"]) == ("qwen3", 32)
+
+
+def test_a_mix_of_pictures_and_text_trains_on_two_processes(folder, tmp_path):
+    rotation = {"task": "rotation:easy", "data": {"source": f"folder:{folder / 'photos'}", "test_fraction": 0.5}}
+    changes = (f"tasks={json.dumps([rotation, EASY])}", "grpo.use_cpu=true", "evaluate.stages=[]")
+    # A group each: one process has pictures, the other none.
+    made = recipe(folder, tmp_path / "run", "grpo.num_generations=4", *changes, model="vlm")
+    (tmp_path / "mix.yaml").write_text(made.to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "ssl4rl_core.cli", "train", str(tmp_path / "mix.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line["step"] for line in read_run(tmp_path / "run", "run").metrics] == [1, 2]
+    logged = [*command, "--overwrite", "--set", "grpo.log_multimodal=true"]
+    refused = subprocess.run(logged, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert refused.returncode != 0 and "--set grpo.log_multimodal: in a mix" in refused.stderr

@@ -179,12 +179,18 @@ class _Run:
         _ = self.config
         lora_config(self.recipe)
         check_rewards(self.mix.weights)
-        if self.shared_out and len({bool(sample.images) for sample in self.first.values()}) > 1:
+        check_prompts(self.recipe, self.mix.samples)
+        mixed = len({bool(sample.images) for sample in self.first.values()}) > 1
+        if mixed and self.config.log_multimodal and self.config.world_size > 1:
+            raise UsageError(
+                f"{self.recipe.where('grpo', 'log_multimodal')}: in a mix of pictures and text, processes would "
+                "wait for pictures of one that has none: leave it out"
+            )
+        if mixed and self.shared_out:
             raise UsageError(
                 "a mix of pictures and text cannot be trained under FSDP or ZeRO 3, where all processes must compute "
                 "alike, and text leaves the vision part out: train without them, or one of both kinds alone"
             )
-        check_prompts(self.recipe, self.mix.samples)
         self.curriculum()
         asked, evaluated = [*self.first.values()], [self.held_out, *self.downstream]
         if self.recipe.evaluate.stages:

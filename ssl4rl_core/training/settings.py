@@ -43,7 +43,8 @@ def grpo_fields(recipe: Recipe) -> dict[str, Any]:
 def grpo_config(recipe: Recipe) -> GRPOConfig:
     """The configuration of TRL's trainer: what the recipe says, and what the stream needs.
 
-    bf16 is off by default where there is no GPU.
+    bf16 is off by default where there is no GPU, and pictures are not logged: TRL hands all of a batch to all processes
+    for that, and in a mix waits for ever for those of a process that has text alone.
 
     Raises:
         UsageError: a field is not known, is set elsewhere, or GRPOConfig refuses it.
@@ -51,7 +52,7 @@ def grpo_config(recipe: Recipe) -> GRPOConfig:
     import torch
 
     given = grpo_fields(recipe)
-    defaults: dict[str, Any] = {"logging_steps": 1, "report_to": "none"}
+    defaults: dict[str, Any] = {"logging_steps": 1, "report_to": "none", "log_multimodal": False}
     if not torch.cuda.is_available():
         defaults["bf16"] = False
     ours = {
