@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssl4rl_core.errors import UsageError
 from ssl4rl_core.training.recipe import Recipe, parse_recipe
 from ssl4rl_core.training.run_folder import Result, read_run
 from ssl4rl_core.training.run_writer import RunWriter
@@ -42,6 +43,15 @@ def test_the_recipe_is_the_one_that_was_gone_on_with(tmp_path):
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["grpo"] == {"max_steps": 20}
     run = read_run(tmp_path, "run")
     assert run.settings()["grpo"] == run.config["grpo"] == {"max_steps": 20} and len(run.results) == 1
+
+
+def test_what_a_full_disk_or_gpu_asks_for_may_change_and_what_is_learned_may_not(tmp_path):
+    begun(tmp_path)
+    text = made(tmp_path, 9).to_yaml()
+    room = ["grpo.save_total_limit=1", "grpo.vllm_gpu_memory_utilization=0.2", "evaluate.batch_size=1"]
+    RunWriter(parse_recipe(text, changes=room), resume=True)
+    with pytest.raises(UsageError, match=r"begun with another recipe \(grpo.learning_rate\)"):
+        RunWriter(parse_recipe(text, changes=[*room, "grpo.learning_rate=1e-3"]), resume=True)
 
 
 @pytest.mark.parametrize("checkpoint", [0, 4, 8, 9])

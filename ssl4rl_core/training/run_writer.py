@@ -40,7 +40,16 @@ _PACKAGES = (
 )
 _PICTURE_SIDE = 512
 _FAILURES = 4
-_MAY_CHANGE = ("grpo.max_steps", "grpo.num_train_epochs", "grpo.save_steps", "output")
+_LENGTH = ("grpo.max_steps", "grpo.num_train_epochs")
+# What a full disk or a full GPU makes one change, after hours; nothing is learned otherwise by it.
+_ROOM = (
+    "evaluate.batch_size",
+    "grpo.gradient_checkpointing",
+    "grpo.save_steps",
+    "grpo.save_total_limit",
+    "grpo.vllm_gpu_memory_utilization",
+)
+_MAY_CHANGE = (*_LENGTH, *_ROOM, "output")
 """What a resumed run may do otherwise than it began."""
 
 
