@@ -65,6 +65,14 @@ def test_steps_after_the_checkpoint_are_forgotten_and_a_cut_line_spoils_no_other
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_run_goes_on_with_as_many_processes_as_it_had(tmp_path):
+    RunWriter(made(tmp_path, 9), processes=8).begin()
+    RunWriter(made(tmp_path, 9), resume=True, processes=8)
+    RunWriter(made(tmp_path, 9), resume=True)  # a dry run
+    with pytest.raises(UsageError, match=r"was begun on 8 processes, and would go on with 4"):
+        RunWriter(made(tmp_path, 9), resume=True, processes=4)
+
+
 def test_other_processes_of_a_run_write_nothing(tmp_path):
     begun(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -73,7 +73,8 @@ def train(
         # Told of the CPU: a process of several without a GPU would else take itself for the only one.
         processes = PartialState(cpu=bool(recipe.grpo.get("use_cpu")))
         main = processes.is_main_process
-        writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main)
+        options: Any = {"active": main, "processes": processes.num_processes}
+        writer = RunWriter(recipe, resume=resume, overwrite=overwrite, **options)
         run = _Run(recipe, display or Display(shown=main), resume, writer)
         run.check()
         processes.wait_for_everyone()  # nobody still reads what the first one now writes

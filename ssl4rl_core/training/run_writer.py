@@ -56,13 +56,25 @@ _MAY_CHANGE = (*_LENGTH, *_ROOM, "output")
 class RunWriter:
     """Writes a run. Only one process of a distributed run may have `active` set. Nothing is written before `begin`.
 
+    Args:
+        processes: that train; 0 where none will.
+
     Raises:
-        UsageError: the folder holds another run; or a resumed run began with another recipe, or has ended.
+        UsageError: the folder holds another run; or a resumed run began with another recipe or on another number of
+            processes, or has ended.
     """
 
-    def __init__(self, recipe: Recipe, *, resume: bool = False, overwrite: bool = False, active: bool = True) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        active: bool = True,
+        processes: int = 0,
+    ) -> None:
         self.path = Path(recipe.output)
-        self.recipe, self.active = recipe, active
+        self.recipe, self.active, self._processes = recipe, active, processes
         self.results: list[Result] = []
         self.skipped: Mapping[str, int] = {}
         self._lines: list[dict[str, Any]] = []
@@ -92,7 +104,7 @@ class RunWriter:
             return
         if not self._resumed:
             self._clear()
-            self._write("environment.json", _json(environment()))
+            self._write("environment.json", _json({**environment(), "processes": self._processes}))
         self._write("recipe.yaml", self.recipe.to_yaml())
         if self.results:
             self.write_results()
@@ -122,12 +134,23 @@ class RunWriter:
         begun, now = yaml.safe_load(recipe.read_text(encoding="utf-8")), self.recipe.model_dump(mode="json")
         if changed := [key for key in _changed(begun, now) if key not in _MAY_CHANGE]:
             raise UsageError(f"{self.path} was begun with another recipe ({', '.join(changed)}): choose another output")
+        self._check_processes()
         if (self.path / "results.json").is_file():
             run = read_run(self.path, self.path.name)
             self.results = list(run.results)
             self._lines = [completion.model_dump() for completion in run.completions]
         if self.has("end"):
             raise UsageError(f"the run in {self.path} has ended: there is nothing to resume")
+
+    def _check_processes(self) -> None:
+        """The recipe gives a batch by the process: on fewer it would be smaller, of samples that were had before."""
+        where = self.path / "environment.json"
+        began = json.loads(where.read_text(encoding="utf-8")).get("processes") if where.is_file() else None
+        if self._processes and began and began != self._processes:
+            raise UsageError(
+                f"{self.path} was begun on {began} processes, and would go on with {self._processes}, in batches of "
+                f"another size: start {began} of them, or choose another output"
+            )
 
     def has(self, stage: str) -> bool:
         """Whether a stage has been evaluated."""
