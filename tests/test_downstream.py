@@ -134,7 +134,7 @@ def test_a_mix_of_pictures_and_a_graph_trains_one_model(folder, tmp_path):
 
 
 def test_one_task_of_two_sources_is_refused(folder, tmp_path):
-    twice = [EASY, {"task": EASY, "data": {"source": f"networkx:{folder / 'graph.graphml'}"}}]
+    twice = [EASY, {"task": EASY, "data": {"source": f"networkx:{folder / 'graph.graphml'}", "test_fraction": 0.5}}]
     with pytest.raises(UsageError, match="named twice"):
         train(recipe(folder, tmp_path / "run", f"tasks={json.dumps(twice)}"), display=Display(shown=False))
 

@@ -86,18 +86,23 @@ def open_held_out(recipe: Recipe, trained: Mix) -> Mix:
     return open_data(recipe.data, recipe.tasks, **changes) if changes else trained
 
 
-def open_downstream(data: DataSettings, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
+def open_downstream(recipe: Recipe, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
     """The samples of tasks that are only evaluated, each from its own source; one sample an item.
+
+    Of a source that the recipe trains on, what is held out there is asked about.
 
     Raises:
         UsageError: a source or a task does not exist, or the same one is named twice.
     """
     seen: set[tuple[str, str]] = set()
+    trained = {data.source: data for task in recipe.tasks if (data := task.data or recipe.data).source}
     mixes = []
     for task in tasks:
-        changes = {"build": None, "source": task.source or data.source, "variants": 1, "balance": False}
-        mix = open_data(data.model_copy(update=changes), [TaskSettings(task=task.task)])
-        named = {(str(changes["source"]), config) for config in mix.weights}
+        source = str(task.source or recipe.data.source)
+        share = trained.get(source, recipe.data).test_fraction
+        changes = {"build": None, "source": source, "variants": 1, "balance": False, "test_fraction": share}
+        mix = open_data(recipe.data.model_copy(update=changes), [TaskSettings(task=task.task)])
+        named = {(source, config) for config in mix.weights}
         if named & seen:
             raise UsageError(f"evaluate.downstream names {task.task} of one source twice")
         seen |= named

@@ -191,7 +191,7 @@ def _opened(recipe: Recipe, missing: list[str]) -> Mix | None:
     """The data of the recipe, or None, and what keeps them from being opened."""
     try:
         mix = open_data(recipe.data, recipe.tasks)
-        evaluated = [open_held_out(recipe, mix), *open_downstream(recipe.data, recipe.evaluate.downstream)]
+        evaluated = [open_held_out(recipe, mix), *open_downstream(recipe, recipe.evaluate.downstream)]
     except Ssl4rlError as error:
         missing += _unopened(recipe) or [f"data ({recipe.where('data')}): {error}"]
         return None
@@ -217,7 +217,7 @@ def _unopened(recipe: Recipe) -> list[str]:
     for number, task in enumerate(recipe.evaluate.downstream):
         named = ("evaluate", "downstream", number, "source") if task.source else ("data", _kind(recipe.data))
         with _noted(places, recipe.where(*named)):
-            open_downstream(recipe.data, [task])
+            open_downstream(recipe, [task])
     return [f"data ({'; '.join(found)}): {error}" for error, found in places.items()]
 
 

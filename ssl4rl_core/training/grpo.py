@@ -108,7 +108,7 @@ class _Run:
 
     @cached_property
     def downstream(self) -> list[Mix]:
-        return open_downstream(self.recipe.data, self.recipe.evaluate.downstream)
+        return open_downstream(self.recipe, self.recipe.evaluate.downstream)
 
     @cached_property
     def first(self) -> dict[str, Sample]:

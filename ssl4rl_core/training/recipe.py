@@ -244,6 +244,15 @@ class Recipe(Settings):
             raise PydanticCustomError("of_a_key", message, {"key": ("evaluate", given[0]), "build": builds[0]})
         return self
 
+    @model_validator(mode="after")
+    def _holds_out_alike(self) -> Self:
+        shares: dict[str, float] = {}
+        for number, data in enumerate(task.data or self.data for task in self.tasks):
+            if data.source and shares.setdefault(data.source, data.test_fraction) != data.test_fraction:
+                message = "tasks of one source hold out other shares, so that one trains on what another is asked"
+                raise PydanticCustomError("of_a_key", message, {"key": ("tasks", number, "data")})
+        return self
+
     def where(self, *key: str | int) -> str:
         """Where a key stands, as errors begin: "demo.yaml, line 12, grpo.max_steps"."""
         return self._places.where(key)
