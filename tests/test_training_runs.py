@@ -4,9 +4,10 @@ import importlib.util
 import json
 import os
 import shutil
+import weakref
 from collections import Counter
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -276,6 +277,27 @@ def test_a_model_that_is_shared_out_is_evaluated_as_it_was_saved(vlm, pictures, 
     with pytest.raises(UsageError, match="a mix of pictures and text cannot be trained under FSDP"):
         train(recipe(vlm, pictures, tmp_path / "mix", tasks="[toy-shade:easy, toy-word:easy]"))
     assert not (tmp_path / "mix").exists()
+
+
+def test_what_training_needed_is_gone_when_the_model_is_asked_again(lm, pictures, tmp_path, monkeypatch):
+    from ssl4rl_core.training import grpo
+    from ssl4rl_core.training.trainer import StreamedTrainer
+
+    references: list[weakref.ref[Any]] = []
+    made, asked = StreamedTrainer.__init__, grpo._Run.evaluate
+
+    def note(self, **options):
+        made(self, **options)
+        references.append(weakref.ref(self.ref_model))
+
+    def evaluate(self, stage, model):
+        assert stage == "start" or [reference() for reference in references] == [None]
+        asked(self, stage, model)
+
+    monkeypatch.setattr(StreamedTrainer, "__init__", note)
+    monkeypatch.setattr(grpo._Run, "evaluate", evaluate)
+    train(recipe(lm, pictures, tmp_path / "run", "grpo.beta=0.1", tasks="[toy-word:easy]"))
+    assert references
 
 
 def test_under_zero_3_a_model_is_loaded_whole_and_the_trainer_is_still_told(lm):

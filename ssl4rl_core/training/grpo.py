@@ -206,6 +206,7 @@ class _Run:
 
     def go(self) -> None:
         """All stages, in order."""
+        from accelerate.utils import release_memory
         from transformers import set_seed
 
         set_seed(self.recipe.seed)
@@ -215,6 +216,8 @@ class _Run:
                 self.start_on_format()
             self.evaluate("format", self.loaded.model)
         self.learn()
+        # Reference model, optimizer and vLLM stand in circles, and would take room from the evaluation.
+        release_memory()
         if self.shared_out:
             self.gather()
         self.evaluate("end", self.loaded.model)
