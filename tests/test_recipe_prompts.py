@@ -81,7 +81,7 @@ def test_other_words_stand_under_a_composite_picture_too(pictures):
 
 RECIPE = """\
 model: nowhere
-data: {{source: "folder:{pictures}"}}
+data: {{source: "folder:{pictures}", max_side: 4000}}
 tasks:
   - jigsaw:easy
   - task: {task}

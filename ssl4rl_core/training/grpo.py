@@ -73,8 +73,7 @@ def train(
         # Told of the CPU: a process of several without a GPU would else take itself for the only one.
         processes = PartialState(cpu=bool(recipe.grpo.get("use_cpu")))
         main = processes.is_main_process
-        options: Any = {"active": main, "processes": processes.num_processes}
-        writer = RunWriter(recipe, resume=resume, overwrite=overwrite, **options)
+        writer = RunWriter(recipe, resume=resume, overwrite=overwrite, active=main, processes=processes.num_processes)
         run = _Run(recipe, display or Display(shown=main), resume, writer)
         run.check()
         processes.wait_for_everyone()  # nobody still reads what the first one now writes
