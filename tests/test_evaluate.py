@@ -1,7 +1,11 @@
 """Accuracy with honest intervals, and the scoring of completions that others made."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -22,6 +26,8 @@ from ssl4rl_core.training.intervals import interval, wilson
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.score import score, score_rows
 from ssl4rl_core.verification import Verdict
+
+ROOT = Path(__file__).parents[1]
 
 
 def record(item: str, variant: int = 0, degrees: int = 90, level: str = "easy", split: str = "test") -> Record:
@@ -262,3 +268,44 @@ def test_what_cannot_be_scored_is_counted_and_named(scored):
 def test_without_data_a_line_that_names_a_sample_says_what_is_missing(scored):
     scores = scored({"completion": "x", "config": "turn-easy", "item": "a.jpg"})
     assert "--data" in scores.problems[0].reason
+
+
+SHARING = """
+import json, sys
+from accelerate import PartialState
+from data_builders.reader import BuiltSamples
+from ssl4rl_core.formats import AnswerOnly
+from ssl4rl_core.plugins import registry
+from ssl4rl_core.training.evaluate import Evaluator, evaluate
+from ssl4rl_core.training.models import load_model
+from ssl4rl_core.training.prompts import Prompter
+from ssl4rl_core.training.recipe import ModelSettings
+from ssl4rl_core.training.rewards import Judge
+
+place = PartialState(cpu=True)
+loaded = load_model(ModelSettings(name=sys.argv[1]))
+prompter = Prompter(loaded.processor, AnswerOnly(), registry())
+asked, kept, generate = [], [], loaded.model.generate
+loaded.model.generate = lambda **inputs: (asked.append(len(inputs["input_ids"])), generate(**inputs))[1]
+evaluator = Evaluator(prompter, Judge(AnswerOnly(), registry()), 3, 4, shared=True)
+results = evaluate(loaded.model, BuiltSamples("build"), ["rotation-easy"], evaluator,
+                   each=lambda outcome: kept.append([outcome.index, outcome.completion, len(outcome.sample.images)]))
+found = {"asked": asked, "kept": kept, "result": results[0].model_dump(mode="json", exclude={"seconds"})}
+open(f"of-{place.num_processes}-{place.process_index}.json", "w").write(json.dumps(found))
+"""
+
+
+def test_processes_share_the_questions_and_all_know_what_one_alone_would(vlm, tmp_path):
+    source = MemorySource({name: synthetic_picture(number) for number, name in enumerate("abcdefg")})
+    build(["rotation:easy"], source, tmp_path / "build", test_fraction=0.999)
+    (tmp_path / "sharing.py").write_text(SHARING)
+    for launch in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]):
+        command = [sys.executable, *launch, "sharing.py", str(vlm)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+    alone, first, second = (json.loads((tmp_path / f"of-{each}.json").read_text()) for each in ("1-0", "2-0", "2-1"))
+    assert (alone["asked"], first["asked"], second["asked"]) == ([3, 3, 1], [3, 1], [3])
+    for shared in (first, second):
+        assert shared["kept"] == alone["kept"] and shared["result"] == alone["result"]
+    assert [images for _, _, images in alone["kept"]] == [1] * 7

@@ -1,5 +1,6 @@
 """Held-out accuracy: what a model answers to questions, and how that compares with chance."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ class Evaluator:
     Attributes:
         limit: questions of each config, as `chosen` takes it.
         temperature: 0 for greedy decoding; above, one completion is sampled from the fixed seed.
+        shared: the processes of a distributed run, each of which holds the model, ask a share of the batches each, and
+            all have all outcomes, the same as one process alone would have.
     """
 
     prompter: Prompter
@@ -49,33 +52,38 @@ class Evaluator:
     limit: int | None = None
     split: Split = "test"
     seed: int = 0
+    shared: bool = False
 
     def outcomes(self, model: Any, samples: SampleSet, config: str) -> Iterator[Outcome]:
-        """The model's answers to the questions of one config, a batch at a time; what cannot be asked is left out."""
-        batch: list[tuple[int, Sample]] = []
-        for index in self.indices(samples, config):
-            try:
-                batch.append((index, samples.sample(config, self.split, index)))
-            except Skip:
-                continue
-            if len(batch) == self.batch_size:
-                yield from self._ask(model, config, batch)
-                batch = []
-        if batch:
-            yield from self._ask(model, config, batch)
+        """The model's answers to the questions of one config, batch by batch; what cannot be asked is left out."""
+        indices = self.indices(samples, config)
+        batches = [indices[first : first + self.batch_size] for first in range(0, len(indices), self.batch_size)]
+        rank, processes = _place() if self.shared else (0, 1)
+        for first in range(0, len(batches), processes):
+            mine = batches[first + rank] if first + rank < len(batches) else []
+            asked = self._askable(samples, config, mine)
+            said = list(zip(asked, self._complete(model, list(asked.values())), strict=True))
+            for index, text in _gathered(said) if self.shared else said:
+                # Another process's, whose pictures weigh more to send than to render again.
+                sample = asked[index] if index in asked else samples.sample(config, self.split, index)
+                yield Outcome(config, index, sample, text, self.judge(sample.record, text))
 
     def indices(self, samples: SampleSet, config: str) -> list[int]:
         """The numbers of the questions, in ascending order."""
         return chosen(samples, config, self.split, self.limit)
 
-    def _ask(self, model: Any, config: str, batch: Sequence[tuple[int, Sample]]) -> Iterator[Outcome]:
-        texts = self._complete(model, [sample for _, sample in batch])
-        for (index, sample), text in zip(batch, texts, strict=True):
-            yield Outcome(config, index, sample, text, self.judge(sample.record, text))
+    def _askable(self, samples: SampleSet, config: str, indices: Iterable[int]) -> dict[int, Sample]:
+        found = {}
+        for index in indices:
+            with contextlib.suppress(Skip):
+                found[index] = samples.sample(config, self.split, index)
+        return found
 
     def _complete(self, model: Any, samples: Sequence[Sample]) -> list[str]:
         import torch
 
+        if not samples:
+            return []
         inputs = {
             name: value.to(model.device)
             for name, value in self.prompter.encode([self.prompter.conversation(sample) for sample in samples]).items()
@@ -205,6 +213,20 @@ def by_config(scored: Iterable[Scored]) -> dict[str, list[Scored]]:
     for each in scored:
         found.setdefault(each.record.config, []).append(each)
     return found
+
+
+def _place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    from accelerate import PartialState
+
+    return PartialState().process_index, PartialState().num_processes
+
+
+def _gathered(said: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """What all processes have, in their order."""
+    from accelerate.utils import gather_object
+
+    return gather_object(said)
 
 
 def _sampling(temperature: float) -> dict[str, Any]:

@@ -141,7 +141,9 @@ class _Run:
     def evaluator(self) -> Evaluator:
         asked = self.recipe.evaluate
         max_tokens = asked.max_tokens or self.config.max_completion_length
-        return Evaluator(self.prompter, self.judge, asked.batch_size, max_tokens, limit=asked.limit)
+        # Under FSDP and ZeRO 3 transformers has all processes generate in step, also where one has nothing to ask.
+        shared = not self.shared_out
+        return Evaluator(self.prompter, self.judge, asked.batch_size, max_tokens, limit=asked.limit, shared=shared)
 
     @cached_property
     def config(self) -> Any:
