@@ -96,3 +96,32 @@ def test_a_shorter_run_shows_the_steps_it_has(lm, pictures, tmp_path):
     run = read_run(tmp_path / "run", "run")
     assert [line["step"] for line in run.metrics] == [1, 2, 3]
     assert run.settings()["grpo"]["max_steps"] == run.config["grpo"]["max_steps"] == 3
+
+
+@pytest.mark.usefixtures("toy_tasks")
+def test_a_run_that_ended_in_its_last_evaluation_is_evaluated_and_not_trained_on(lm, pictures, tmp_path, monkeypatch):
+    pytest.importorskip("trl", reason="needs the extra 'train'")
+    from ssl4rl_core.training import grpo
+    from ssl4rl_core.training.progress import Display
+    from tests.training_toys import recipe, train
+
+    evaluate = grpo._Run.evaluate
+
+    def dies(self, stage, model):
+        if stage == "end":
+            raise MemoryError
+        evaluate(self, stage, model)
+
+    # Four steps a pass, so that a pass is not over when the run is.
+    length = ("grpo.max_steps=6", "grpo.lr_scheduler_type=constant", "grpo.save_strategy=steps", "grpo.save_steps=6")
+    asked = recipe(lm, pictures, tmp_path / "run", *length, tasks="[toy-word:easy]")
+    monkeypatch.setattr(grpo._Run, "evaluate", dies)
+    with pytest.raises(MemoryError):
+        train(asked)
+    trained = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(grpo._Run, "evaluate", evaluate)
+    grpo.train(asked, resume=True, display=Display(shown=False))
+    run = read_run(tmp_path / "run", "run")
+    assert [line["step"] for line in run.metrics] == [1, 2, 3, 4, 5, 6]
+    assert [result.stage for result in run.results] == ["start", "end"]
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == trained

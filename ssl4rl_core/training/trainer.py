@@ -109,6 +109,13 @@ class StreamedTrainer(GRPOTrainer):
         passes = len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps
         return math.ceil(passes * self.args.num_train_epochs)
 
+    def _run_epoch(self, **options: Any) -> None:
+        """As transformers does, but no step more where a resumed run has had its last: it stops only after a step."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**options)
+        else:
+            self.control.should_training_stop = True
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         started = time.perf_counter()
         inputs = self._rows(self._batch_number(), [row["prompt"] for row in inputs])
