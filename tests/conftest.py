@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from ssl4rl_core import register, registry
-from tests.training_toys import TEXTS, Pair, Shade, Word
+from tests.training_toys import TEXTS, Few, Pair, Shade, Word
 
 
 @pytest.fixture(scope="session")
 def toy_tasks() -> None:
     """The toy tasks, registered."""
-    for task in (Shade, Pair, Word):
+    for task in (Shade, Pair, Word, Few):
         if task.name not in registry().tasks:
             register(task)
 

@@ -1,6 +1,8 @@
 """What the folder of a resumed run says: the recipe that it went on with, and the steps of the model that is there."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ from ssl4rl_core.errors import UsageError
 from ssl4rl_core.training.recipe import Recipe, parse_recipe
 from ssl4rl_core.training.run_folder import Result, read_run
 from ssl4rl_core.training.run_writer import RunWriter
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = """
+from ssl4rl_core import hookimpl
+from tests.training_toys import Few
+
+@hookimpl
+def ssl4rl_tasks():
+    return [Few]
+"""
 
 
 def made(output: Path, steps: int) -> Recipe:
@@ -125,3 +137,31 @@ def test_a_run_that_ended_in_its_last_evaluation_is_evaluated_and_not_trained_on
     assert [line["step"] for line in run.metrics] == [1, 2, 3, 4, 5, 6]
     assert [result.stage for result in run.results] == ["start", "end"]
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == trained
+
+
+@pytest.mark.usefixtures("toy_tasks")
+def test_what_was_skipped_is_counted_over_processes_and_resumes(lm, pictures, tmp_path):
+    pytest.importorskip("trl", reason="needs the extra 'train'")
+    from ssl4rl_core.training.data import open_data
+    from ssl4rl_core.training.stream import Stream
+    from tests.training_toys import recipe
+
+    # Three groups a batch of two steps, the second of both processes.
+    sizes = ("grpo.per_device_train_batch_size=6", "grpo.num_iterations=2", "grpo.use_cpu=true")
+    saved = ("grpo.save_strategy=steps", "grpo.save_steps=3", "evaluate.stages=[]")
+    asked = recipe(lm, pictures, tmp_path / "run", *sizes, *saved, tasks="[toy-few:easy]")
+    (tmp_path / "mine.yaml").write_text(asked.to_yaml())
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "ssl4rl_core.cli", "--plugin", str(tmp_path / "plugin.py"), "train", str(tmp_path / "mine.yaml")]
+    # Step 3 is in the middle of a batch, which is gone through again: two batches are all there are.
+    for options in (["--set", "grpo.max_steps=3"], ["--set", "grpo.max_steps=5", "--resume"]):
+        done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    stream = Stream(*open_data(asked.data, asked.tasks), seed=asked.seed)
+    for batch in range(2):
+        for reference in stream.references(batch, 3):
+            stream.sample(reference)
+    assert sum(stream.skipped.values()) > 3
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"]["skipped"] == stream.skipped

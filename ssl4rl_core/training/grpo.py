@@ -308,7 +308,7 @@ class _Run:
         from transformers import PrinterCallback
 
         from ssl4rl_core.training.settings import lora_config
-        from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint
+        from ssl4rl_core.training.trainer import StepLog, StreamedTrainer, last_checkpoint, of_all_processes
 
         stream, lora = self.stream(self.recipe.seed), lora_config(self.recipe)
         opened = lora is not None or self.config.beta or self.config.use_vllm  # by its name, see _keep
@@ -336,7 +336,7 @@ class _Run:
         with self.display.phase("GRPO", trainer.steps()) as advance:
             trainer.add_callback(StepLog(self._logger(chance, advance)))
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        self.writer.skipped = stream.skipped
+        self.writer.skipped = of_all_processes(stream.skipped)
         self.writer.write_results()
         self.loaded = self.loaded._replace(model=trainer.accelerator.unwrap_model(trainer.model))
         partial = partial_folder(self._trained_folder)

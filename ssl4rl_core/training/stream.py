@@ -88,9 +88,12 @@ class Stream:
         epoch, position = divmod(drawn, size)
         return Reference(config, shuffled(position, size, _number(self._seed, config, epoch)))
 
-    def sample(self, reference: Reference) -> Sample:
+    def sample(self, reference: Reference, *, counted: bool = True) -> Sample:
         """The sample, or where it cannot be had another of its config that can: one of the next hundred, or, because
         what does not fit often lies together, one from all over.
+
+        Args:
+            counted: note in `skipped` what is passed over; False where another process does.
 
         Raises:
             UsageError: none of as many as `TRIES` can be used.
@@ -108,7 +111,8 @@ class Stream:
             except Skip as skip:
                 reasons[str(skip)] += 1
             else:
-                self.skipped += reasons
+                if counted:
+                    self.skipped += reasons
                 return sample
         [(reason, _)] = reasons.most_common(1)
         some = "" if tried == size else f"{tried:,} that were tried of the "

@@ -3,11 +3,13 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
@@ -45,6 +47,9 @@ OF_CONFIGS = ("rewards/answer/", "rewards/format/", "frac_reward_zero_std/", "co
 CURRICULUM = "curriculum.json"
 """The curriculum's state, in a checkpoint."""
 
+SKIPPED = "skipped.json"
+"""How many samples were passed over until a checkpoint, by reason, in it."""
+
 _GATHERED = "stage3_gather_16bit_weights_on_model_save"
 """DeepSpeed's word for saving weights in one piece."""
 
@@ -65,7 +70,7 @@ class StreamedTrainer(GRPOTrainer):
     ) -> None:
         self._stream, self._curriculum, self._prompter = stream, curriculum, prompter
         self._references: list[Reference] = []
-        self._batch, self._state_before_batch = -1, curriculum.state()
+        self._batch, self._before_batch = -1, (curriculum.state(), Counter(stream.skipped))
         self._group = args.num_generations or 1
         self._slots = (args.generation_batch_size or 0) // self._group
         self._reward_weights = torch.tensor(args.reward_weights or [1.0])
@@ -136,12 +141,14 @@ class StreamedTrainer(GRPOTrainer):
 
     def _rows(self, batch: int, slots: list[int]) -> list[dict[str, Any]]:
         done = batch * self._passes_per_batch / self.args.gradient_accumulation_steps
-        self._batch, self._state_before_batch = batch, self._curriculum.state()
+        self._batch, self._before_batch = batch, (self._curriculum.state(), Counter(self._stream.skipped))
         shares = self._curriculum.shares(done / max(self.state.max_steps, 1))
         self._references = self._stream.references(batch, self._slots, shares)
         for config, share in shares.items():
             self._metrics["train"][f"share/{config}"].append(share)
-        return rows(self._stream, self._prompter, self._references, slots)
+        # A group whose completions are shared with the process before this one is counted there.
+        begun = math.ceil(self.accelerator.process_index * len(slots) / self._group)
+        return rows(self._stream, self._prompter, self._references, slots, begun)
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: Any, completions: Any, completion_ids_list: list[list[int]]
@@ -168,17 +175,19 @@ class StreamedTrainer(GRPOTrainer):
             metrics[f"completion_length/{config}"].append(float(lengths[group].float().mean()))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """With the curriculum, which is written first: a checkpoint is whole when transformers has written its last.
+        """With what is ours, which is written first: a checkpoint is whole when transformers has written its last.
 
         A batch that training stands in the middle of is generated again after a resume, from what was known before it.
         By number, because batches end elsewhere after such a resume: the one begun anew has all its passes once more.
         """
+        passes = self.state.global_step * self.args.gradient_accumulation_steps
+        again = passes // self._passes_per_batch == self._batch
+        state, skipped = self._before_batch if again else (self._curriculum.state(), self._stream.skipped)
+        skipped = of_all_processes(skipped)
         if self.is_world_process_zero():
-            passes = self.state.global_step * self.args.gradient_accumulation_steps
-            again = passes // self._passes_per_batch == self._batch
-            state = self._state_before_batch if again else self._curriculum.state()
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / SKIPPED, json.dumps(skipped).encode())
             write_whole(folder / CURRICULUM, json.dumps(state).encode())
         super()._save_checkpoint(model, trial)
 
@@ -186,15 +195,26 @@ class StreamedTrainer(GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._curriculum.restore(json.loads((Path(checkpoint) / CURRICULUM).read_text(encoding="utf-8")))
+            if self.is_world_process_zero() and (Path(checkpoint) / SKIPPED).is_file():
+                self._stream.skipped.update(json.loads((Path(checkpoint) / SKIPPED).read_text(encoding="utf-8")))
+
+
+def of_all_processes(counts: Mapping[str, int]) -> Counter[str]:
+    """The counts of all processes together. Every process calls this."""
+    return sum(map(Counter, gather_object([dict(counts)])), Counter())
 
 
 def rows(
-    stream: Stream, prompter: Prompter, references: Sequence[Reference], slots: Sequence[int]
+    stream: Stream, prompter: Prompter, references: Sequence[Reference], slots: Sequence[int], begun: int = 0
 ) -> list[dict[str, Any]]:
-    """The rows of slots, in which references stand; equal slots share one."""
+    """The rows of slots, in which references stand; equal slots share one.
+
+    Args:
+        begun: the first slot whose skipped samples are counted.
+    """
     shared = {}
     for slot in dict.fromkeys(slots):
-        sample = stream.sample(references[slot])
+        sample = stream.sample(references[slot], counted=slot >= begun)
         shared[slot] = {"prompt": prompter.conversation(sample), "record": sample.record, "slot": slot}
     return [shared[slot] for slot in slots]
 
