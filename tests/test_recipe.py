@@ -60,6 +60,30 @@ def test_a_missing_key_is_named():
         parse_recipe(GOOD.replace("output: runs/one\n", ""))
 
 
+def test_a_key_with_nothing_behind_it_is_as_if_it_were_not_there():
+    text = GOOD.replace("output", "evaluate:\nrewards:\n  format:\ncurriculum:\ngrpo:\nseed:\noutput", 1)
+    recipe = parse_recipe(text.replace("grpo:\n  learning_rate: 1e-6\n  max_steps: 100\n", ""))
+    usual = parse_recipe(GOOD, changes=["grpo={}"])
+    assert recipe.model_dump() == usual.model_dump()
+    assert parse_recipe(GOOD, changes=["tasks=null"]).tasks == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("output: runs/one", "output:", "mine.yaml, line 10, output: this key is missing, or has nothing behind it"),
+        ("data:\n  build: builds/photos", "data:", "mine.yaml, line 2, data: this key is missing, or has nothing"),
+        ("output", "evaluate: 3\noutput", "mine.yaml, line 10, evaluate: a block of keys belongs here, not 3"),
+        ("{task: jigsaw, weight: 2}", "", "mine.yaml, line 6, tasks.1: a block of keys belongs here, not nothing"),
+        ("output", "evalaute:\noutput", "mine.yaml, line 10, evalaute: there is no such key; did you mean 'evaluate'"),
+    ],
+)
+def test_a_block_that_is_none_is_named(old, new, says):
+    with pytest.raises(UsageError) as caught:
+        parse_recipe(GOOD.replace(old, new), "mine.yaml")
+    assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(UsageError, match=r"nowhere\.yaml: No such file"):
         load_recipe("nowhere.yaml")

@@ -17,9 +17,16 @@ Stage = Literal["start", "format", "end"]
 
 
 class Settings(BaseModel):
-    """A block of a recipe; unknown keys are refused."""
+    """A block of a recipe; unknown keys are refused, and one with nothing behind it is as if it were not there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_nothing_for_the_default(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {key: value for key, value in fields.items() if value is not None or key not in cls.model_fields}
 
 
 class ModelSettings(Settings):
@@ -341,7 +348,9 @@ def _message(error: Mapping[str, Any]) -> str:
         key = str(error["loc"][-1])
         return f"there is no such key{suggestion(key, _known(error['loc'][:-1]))}"
     if error["type"] == "missing":
-        return "this key is missing"
+        return "this key is missing, or has nothing behind it"
+    if error["type"] in ("model_type", "dict_type"):
+        return f"a block of keys belongs here, not {'nothing' if error['input'] is None else repr(error['input'])}"
     return error["msg"].removeprefix("Value error, ")
 
 
