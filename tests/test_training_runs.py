@@ -300,6 +300,26 @@ def test_what_training_needed_is_gone_when_the_model_is_asked_again(lm, pictures
     assert references
 
 
+@pytest.mark.parametrize("lora", [(), ("peft={r: 2, target_modules: [q_proj]}",)])
+def test_mixed_precision_ends_with_training(lm, pictures, tmp_path, monkeypatch, lora):
+    from ssl4rl_core.training import grpo
+
+    computed: dict[str, set[str]] = {}
+    evaluate = grpo._Run.evaluate
+
+    def noting(self, stage, model):
+        dtypes = computed.setdefault(stage, set())
+        head = model.get_output_embeddings()
+        handle = head.register_forward_hook(lambda module, inputs, output: dtypes.add(str(output.dtype)))
+        evaluate(self, stage, model)
+        handle.remove()
+
+    monkeypatch.setattr(grpo._Run, "evaluate", noting)
+    changes = ("grpo.bf16=true", "grpo.use_cpu=true", *lora)
+    train(recipe(lm, pictures, tmp_path / "run", *changes, tasks="[toy-word:easy]"))
+    assert computed == {"start": {"torch.float32"}, "end": {"torch.float32"}}
+
+
 def test_under_zero_3_a_model_is_loaded_whole_and_the_trainer_is_still_told(lm):
     from transformers.integrations import deepspeed
 

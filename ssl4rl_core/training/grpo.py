@@ -338,7 +338,7 @@ class _Run:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self.writer.skipped = of_all_processes(stream.skipped)
         self.writer.write_results()
-        self.loaded = self.loaded._replace(model=trainer.accelerator.unwrap_model(trainer.model))
+        self.loaded = self.loaded._replace(model=trainer.trained())
         partial = partial_folder(self._trained_folder)
         if self.writer.active:
             shutil.rmtree(partial, ignore_errors=True)

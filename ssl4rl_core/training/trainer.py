@@ -107,6 +107,16 @@ class StreamedTrainer(GRPOTrainer):
             plugin.set_state_dict_type("FULL_STATE_DICT")
         self.save_model(str(folder))
 
+    def trained(self) -> Any:
+        """The model without what accelerate has put around it, mixed precision too: it is asked as it was before.
+
+        `unwrap_model(..., keep_fp32_wrapper=False)` would take off what transformers and TRL have put there as well.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        if (forward := vars(model).pop("_original_forward", None)) is not None:
+            model.forward = forward
+        return model
+
     def steps(self) -> int:
         """How many optimizer steps the whole training has."""
         if self.args.max_steps > 0:
