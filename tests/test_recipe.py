@@ -179,4 +179,7 @@ def test_recipes_that_ship_are_valid(request):
         config = grpo_config(recipe)
         # Twenty epochs of a model of 3B would leave some terabytes.
         assert config.save_strategy == "no" or config.save_total_limit == 2
+        # Resumed in the middle of a batch, a run begins that batch anew.
+        passes = (config.steps_per_generation or 1) * config.num_iterations
+        assert config.save_strategy == "no" or config.save_steps * config.gradient_accumulation_steps % passes == 0
         lora_config(recipe)

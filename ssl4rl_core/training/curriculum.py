@@ -1,7 +1,8 @@
 """Which levels training sees, and when: shares of the configs in a batch, from the weights and from how training goes.
 
 A curriculum is asked before each generation batch and told of every group's accuracy after it. Its state is a few
-numbers of JSON, kept in every checkpoint, so that a resumed run draws what the undisturbed one would have drawn.
+numbers of JSON, kept in every checkpoint, so that a run resumed at the end of a batch draws what the undisturbed one
+would have drawn. Resumed within a batch, it begins that one anew.
 """
 
 from abc import ABC, abstractmethod
