@@ -91,6 +91,37 @@ def test_lora_trains_an_adapter_that_eval_can_load(vlm, pictures, tmp_path):
     assert (row["task"], row["level"], row["n"], row["chance"]) == ("toy-shade", "easy", 3, 0.5)
 
 
+def test_eval_asks_about_nothing_that_the_model_was_trained_on(lm, pictures, tmp_path, capsys):
+    # A quarter is held out; half of all would be questions of training.
+    made = recipe(
+        lm, pictures, tmp_path / "run", "data.test_fraction=0.25", "evaluate.stages=[]", tasks="[toy-word:easy]"
+    )
+    out = train(made)
+
+    def asks(source: str, *options: str) -> tuple[int, str]:
+        asked = [
+            "--source",
+            source,
+            "--task",
+            "toy-word:easy",
+            "--format",
+            "answer_only",
+            "--max-tokens",
+            "2",
+            *options,
+        ]
+        code = cli(["eval", "--model", str(out / "model"), *asked])
+        return code, capsys.readouterr().err
+
+    trained_on = made.data.source or ""
+    code, said = asks(trained_on, "--test-fraction", "0.5")
+    assert code == 2 and "with 0.25 of it held out" in said and "--test-fraction 0.25, or --split train" in said
+    for options in (["--test-fraction", "0.25"], ["--test-fraction", "0.5", "--split", "train"]):
+        assert asks(trained_on, *options)[0] == 0
+    shutil.copytree(pictures, tmp_path / "others")
+    assert asks(f"folder:{tmp_path / 'others'}", "--test-fraction", "0.5")[0] == 0
+
+
 def test_an_adapter_stands_on_what_training_began_from(vlm, pictures, tmp_path):
     lora = "peft={r: 2, target_modules: [q_proj, v_proj], init_lora_weights: false}"  # one that changes the model
     first = train(recipe(vlm, pictures, tmp_path / "first", lora, "format_start={steps: 2, batch: 2}"))

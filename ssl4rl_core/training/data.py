@@ -86,6 +86,12 @@ def open_held_out(recipe: Recipe, trained: Mix) -> Mix:
     return open_data(recipe.data, recipe.tasks, **changes) if changes else trained
 
 
+def shares_held_out(recipe: Recipe) -> dict[str, float]:
+    """The sources that a recipe trains on, and what share of each is held out."""
+    sources = [task.data or recipe.data for task in recipe.tasks]
+    return {data.source: data.test_fraction for data in sources if data.source is not None}
+
+
 def open_downstream(recipe: Recipe, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
     """The samples of tasks that are only evaluated, each from its own source; one sample an item.
 
@@ -95,11 +101,11 @@ def open_downstream(recipe: Recipe, tasks: Sequence[DownstreamSettings]) -> list
         UsageError: a source or a task does not exist, or the same one is named twice.
     """
     seen: set[tuple[str, str]] = set()
-    trained = {data.source: data for task in recipe.tasks if (data := task.data or recipe.data).source}
+    trained = shares_held_out(recipe)
     mixes = []
     for task in tasks:
         source = str(task.source or recipe.data.source)
-        share = trained.get(source, recipe.data).test_fraction
+        share = trained.get(source, recipe.data.test_fraction)
         changes = {"build": None, "source": source, "variants": 1, "balance": False, "test_fraction": share}
         mix = open_data(recipe.data.model_copy(update=changes), [TaskSettings(task=task.task)])
         named = {(source, config) for config in mix.weights}

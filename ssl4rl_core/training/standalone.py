@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Split
-from ssl4rl_core.training.data import open_data
+from ssl4rl_core.training.data import open_data, shares_held_out
 from ssl4rl_core.training.endpoint import Asker, Endpoint
 from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, evaluate, summary
 from ssl4rl_core.training.models import load_model, need_training
 from ssl4rl_core.training.progress import Advance, Display, quietly
 from ssl4rl_core.training.prompts import Prompter
-from ssl4rl_core.training.recipe import DataSettings, ModelSettings, TaskSettings
+from ssl4rl_core.training.recipe import DataSettings, ModelSettings, TaskSettings, load_recipe
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.run_folder import Result
 
@@ -39,9 +40,13 @@ def evaluate_model(
 
     Raises:
         MissingExtra: the extra 'train' is not installed.
-        UsageError: the model, the data, a task or the format does not exist.
+        UsageError: the model, the data, a task or the format does not exist, or what is asked about as held out was
+            trained on by the run that the model is of.
     """
     need_training("evaluation")
+    if split == "test":
+        for asked in [data, *(task.data for task in tasks if task.data is not None)]:
+            _check_held_out(model.name, asked)
     with quietly(verbose):
         answered_as = registry().format(response_format)
         mix = open_data(data, tasks)
@@ -63,6 +68,27 @@ def evaluate_model(
                 name=model.name,
                 each=lambda outcome: seen(outcome.verdict.score),
             )
+
+
+def _check_held_out(model: str, asked: DataSettings) -> None:
+    """Raise UsageError where a model of a run is to be asked about items of its source that the run did not hold out.
+
+    What is held out by a smaller share is held out by a larger one too.
+    """
+    folder = Path(model).resolve().parent
+    recipe = (folder.parent if folder.name == "checkpoints" else folder) / "recipe.yaml"
+    if not recipe.is_file():
+        return
+    try:
+        held_out = shares_held_out(load_recipe(recipe))
+    except UsageError:
+        return  # nothing that a run of this version left
+    share = held_out.get(str(asked.source), 1.0)
+    if asked.test_fraction > share:
+        raise UsageError(
+            f"{model} was trained on {asked.source} with {share:g} of it held out, and {asked.test_fraction:g} would "
+            f"be asked about: take --test-fraction {share:g}, or --split train"
+        )
 
 
 class Served(NamedTuple):
