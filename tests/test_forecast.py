@@ -1,6 +1,7 @@
 """`ssl4rl train RECIPE --dry-run`: figures that follow from the recipe, each with its line, and what is missing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,51 @@ def test_memory_is_of_all_weights_and_less_with_an_adapter_or_without_a_referenc
         values(recipe(folder, "peft={r: 2, target_modules: [q_proj]}"))["parameters"].split()[3].replace(",", "")
     )
     assert 0 < trained < count / 10
+
+
+@pytest.mark.parametrize("peft", [(), ("peft={r: 64, target_modules: all-linear}",)])
+def test_disk_is_what_a_run_leaves_there_and_a_checkpoint_more(folder, tmp_path, peft):
+    from datasets.utils import disable_progress_bars
+
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+
+    disable_progress_bars()
+    saved = ("grpo.save_steps=1", "grpo.save_total_limit=2", "grpo.max_steps=3", "evaluate.stages=[]")
+    made = recipe(folder, *saved, *peft, f"output={tmp_path / 'run'}", "grpo.gradient_accumulation_steps=1")
+    found = re.fullmatch(
+        r"about (.*) MiB \(checkpoints 3 x (.*) MiB, one of them until the next is whole; (model|adapter) (.*) MiB\)",
+        values(made)["disk"],
+    )
+    assert found is not None and found[3] == ("adapter" if peft else "model")
+    train(made, display=Display(shown=False))
+    there = {
+        path.parent.name: sum(file.stat().st_size for file in path.parent.iterdir() if file.suffix != ".json")
+        for path in (tmp_path / "run").rglob("*.safetensors")
+    }
+    assert there.keys() == {"checkpoint-2", "checkpoint-3", "model"}
+    expected = {"checkpoint-2": float(found[2]), "checkpoint-3": float(found[2]), "model": float(found[4])}
+    for name, size in there.items():
+        assert size / 2**20 == pytest.approx(expected[name], rel=0.1, abs=0.1), name
+    assert float(found[1]) == pytest.approx(3 * expected["checkpoint-2"] + expected["model"], abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["grpo.save_strategy='no'"], "checkpoints none"),
+        (["grpo.max_steps=250"], "checkpoints 1 x"),  # at the end, by save_steps of 500
+        (["grpo.max_steps=250", "grpo.save_steps=100"], "checkpoints 3 x"),
+        (["grpo.max_steps=250", "grpo.save_steps=0.1", "grpo.save_total_limit=4"], "checkpoints 5 x"),
+        (["grpo.max_steps=250", "grpo.save_steps=0"], "checkpoints 1 x"),
+        (["grpo.save_strategy=epoch"], "checkpoints 3 x"),
+        (["data.build=nowhere", "grpo.save_steps=50"], "a checkpoint, all of them kept"),
+        (["data.build=nowhere", "grpo.save_total_limit=1"], "checkpoints 2 x"),
+        (["format_start={steps: 1}"], "after the format start"),
+    ],
+)
+def test_checkpoints_are_counted_as_they_are_kept(folder, changes, says):
+    assert says in values(recipe(folder, *changes))["disk"]
 
 
 @pytest.mark.parametrize(

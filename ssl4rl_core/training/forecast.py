@@ -75,6 +75,7 @@ def forecast(recipe: Recipe, *, processes: int = 1, resume: bool = False, overwr
         *batches.figures(),
         *batches.lengths(mix),
         *_memory(recipe, batches, parameters),
+        *_disk(recipe, batches, parameters, mix),
     ]
     return Forecast(figures, missing)
 
@@ -124,9 +125,7 @@ class _Batches:
 
     def lengths(self, mix: Mix | None) -> Iterator[Figure]:
         """Updates, completions and tokens of the whole training, as far as the data say."""
-        updates, keys = self.of("max_steps"), ("max_steps",)
-        if updates <= 0:
-            updates, keys = self._updates(mix), ("num_train_epochs",)
+        updates, keys = self.updates(mix), ("max_steps" if self.of("max_steps") > 0 else "num_train_epochs",)
         limit = self.recipe.max_prompt_tokens
         says = self.recipe.stands("max_prompt_tokens")
         yield Figure("tokens of a prompt", f"at most {limit:,}" if limit else "not limited", says)
@@ -141,14 +140,32 @@ class _Batches:
         yield self._figure("completions", f"{completions:,}", *keys, "per_device_train_batch_size")
         yield self._figure("tokens generated", f"at most {completions * longest:,}", *keys, "max_completion_length")
 
-    def _updates(self, mix: Mix | None) -> int:
-        """As the trainer counts them for a number of epochs; 0 where the data are missing."""
+    def updates(self, mix: Mix | None) -> int:
+        """As the trainer counts them, for a number of epochs too; 0 where these are of data that are missing."""
+        if self.of("max_steps") > 0:
+            return self.of("max_steps")
         if mix is None:
             return 0
         samples = sum(mix.samples.size(config, "train") for config in mix.weights)
         passes = self.slices * self.of("num_iterations")
         batches = batches_of_a_pass(samples, self.completions // self.generations, passes, self.accumulated)
         return math.ceil(batches * passes // self.accumulated * self.of("num_train_epochs"))
+
+    def checkpoints(self, mix: Mix | None) -> tuple[int | None, bool]:
+        """How many there are at most at one time, None for as many as updates that are not known have; and whether one
+        of them is there only until the next is whole.
+        """
+        strategy, every, updates = str(self.of("save_strategy")), self.of("save_steps"), self.updates(mix)
+        if strategy == "no":
+            return 0, False
+        if strategy == "epoch":
+            saved = math.ceil(self.of("num_train_epochs")) if self.of("max_steps") <= 0 else None
+        else:  # the last update is saved in any case
+            saved = math.ceil(1 / every if 0 < every < 1 else updates / (every or updates)) if updates else None
+        limit = self.of("save_total_limit") or 0
+        if limit <= 0 or (saved is not None and saved <= limit):
+            return saved, False
+        return limit + 1, True
 
     def _figure(self, name: str, value: str, *fields: str) -> Figure:
         return Figure(name, value, ", ".join(dict.fromkeys(self.recipe.stands("grpo", field) for field in fields)))
@@ -279,6 +296,33 @@ def _memory(recipe: Recipe, batches: _Batches, parameters: _Parameters | None) -
     if batches.of("use_vllm") and batches.of("vllm_mode") == "colocate":
         share = f"{100 * batches.of('vllm_gpu_memory_utilization'):g} % of each GPU"
         yield Figure("memory of vLLM", share, recipe.stands("grpo", "vllm_gpu_memory_utilization"))
+
+
+def _disk(recipe: Recipe, batches: _Batches, parameters: _Parameters | None, mix: Mix | None) -> Iterator[Figure]:
+    """What the run's folder takes: checkpoints, the trained model, and the one after the format start."""
+    if parameters is None:
+        return
+    whole = parameters.all * _BYTES[recipe.model.dtype]
+    saved = 4 * parameters.trained if recipe.peft else whole  # an adapter alone
+    checkpoint = saved if batches.of("save_only_model") else 3 * saved  # with AdamW's two moments
+    count, passing = batches.checkpoints(mix)
+    formatted = whole if recipe.format_start else 0
+    parts = f"{'adapter' if recipe.peft else 'model'} {_size(saved)}"
+    parts += f", after the format start {_size(formatted)}" if formatted else ""
+    says = ", ".join(
+        dict.fromkeys(recipe.stands("grpo", key) for key in ("save_strategy", "save_steps", "save_total_limit"))
+    )
+    if count is None:
+        yield Figure("disk", f"about {_size(checkpoint)} a checkpoint, all of them kept; {parts}", says)
+        return
+    until = ", one of them until the next is whole" if passing else ""
+    total = count * checkpoint + saved + formatted
+    checkpoints = f"{count:,} x {_size(checkpoint)}{until}" if count else "none"
+    yield Figure("disk", f"about {_size(total)} (checkpoints {checkpoints}; {parts})", says)
+
+
+def _size(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def _gib(size: float) -> str:
