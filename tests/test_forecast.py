@@ -95,6 +95,31 @@ def test_memory_is_of_all_weights_and_less_with_an_adapter_or_without_a_referenc
     assert 0 < trained < count / 10
 
 
+def test_updates_that_16_bits_round_away_are_warned_of(folder, tmp_path):
+    import io
+
+    from rich.console import Console
+
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+
+    small = ("grpo.max_steps=1", "grpo.learning_rate=1e-6", "evaluate.stages=[]", f"output={tmp_path / 'run'}")
+    lora = "peft={r: 2, target_modules: [q_proj]}"
+
+    def says(*changes: str) -> bool:
+        made, said = recipe(folder, *small, *changes), io.StringIO()
+        train(made, overwrite=True, display=Display(Console(file=said)))
+        warned = (
+            "--set model.dtype: 16-bit weights round most updates away at a learning rate of 1e-06" in said.getvalue()
+        )
+        assert warned == ("warning" in values(made))
+        return warned
+
+    assert says("model.dtype=bfloat16")
+    assert not any([says("model.dtype=float32"), says("model.dtype=bfloat16", lora)])
+    assert not says("model.dtype=bfloat16", "grpo.learning_rate=1e-3")
+
+
 @pytest.mark.parametrize("peft", [(), ("peft={r: 64, target_modules: all-linear}",)])
 def test_disk_is_what_a_run_leaves_there_and_a_checkpoint_more(folder, tmp_path, peft):
     from datasets.utils import disable_progress_bars

@@ -111,7 +111,13 @@ class _Batches:
 
     def figures(self) -> Iterator[Figure]:
         """Learning rate, KL, and the sizes of batches."""
-        yield self._figure("learning rate", f"{self.of('learning_rate'):g}", "learning_rate")
+        from ssl4rl_core.training.settings import rounds_updates_away
+
+        rate = self.of("learning_rate")
+        yield self._figure("learning rate", f"{rate:g}", "learning_rate")
+        if rounds_updates_away(self.recipe, rate):
+            lost = "16-bit weights round most updates away, except under DeepSpeed or FSDP"
+            yield Figure("warning", lost, self.recipe.stands("model", "dtype"))
         yield self._figure("KL coefficient", f"{self.of('beta'):g}", "beta")
         yield self._figure("completions a prompt", str(self.generations), "num_generations")
         sizes = "per_device_train_batch_size", "steps_per_generation"

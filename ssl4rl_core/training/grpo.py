@@ -211,6 +211,7 @@ class _Run:
         from transformers import set_seed
 
         set_seed(self.recipe.seed)
+        self.warn()
         self.evaluate("start", self.loaded.model)
         if self.recipe.format_start is not None:
             if not self.formatted:
@@ -222,6 +223,17 @@ class _Run:
         if self.shared_out:
             self.gather()
         self.evaluate("end", self.loaded.model)
+
+    def warn(self) -> None:
+        """Say what can be trained and will hardly be worth it."""
+        from ssl4rl_core.training.settings import keeps_float32, rounds_updates_away
+
+        if rounds_updates_away(self.recipe, self.config.learning_rate) and not keeps_float32(self.config):
+            self.display.note(
+                f"warning: {self.recipe.where('model', 'dtype')}: 16-bit weights round most updates away at a learning "
+                f"rate of {self.config.learning_rate:g}: take float32, or start with DeepSpeed or FSDP, which keep "
+                "float32 weights beside them"
+            )
 
     def stream(self, seed: int) -> Stream:
         """The stream of training samples, which passes over prompts that are too long."""

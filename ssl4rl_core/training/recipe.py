@@ -35,7 +35,8 @@ class ModelSettings(Settings):
     name: str = Field(description="a folder, or a name on the Hub")
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         default="float32",
-        description="of the weights; float32 with grpo.bf16 is mixed precision, bfloat16 halves the memory",
+        description="of the weights; float32 with grpo.bf16 is mixed precision; bfloat16 halves the memory, and is for "
+        "an adapter's base, or DeepSpeed or FSDP: trained without these it rounds small updates away",
     )
     attn_implementation: str | None = Field(
         default=None, description="sdpa, flash_attention_2, eager; default: the model's"
