@@ -131,6 +131,32 @@ def test_features_are_of_the_picture_and_not_of_its_batch(models):
     assert not np.allclose(together[0], together[1], atol=1e-3)
 
 
+def test_a_change_is_not_of_the_precision_that_weights_were_saved_in(models, tmp_path, monkeypatch):
+    pytest.importorskip("skimage", reason="needs the extra 'embedded'")
+    import torch
+
+    from ssl4rl_core.training import transfer as module
+    from ssl4rl_core.training.models import load_model
+
+    halved = load_model(ModelSettings(name=models[0], dtype="bfloat16"))
+    for part in halved:
+        part.save_pretrained(tmp_path / "halved")
+    computed: list[Any] = []
+
+    def noted(settings: ModelSettings) -> Any:
+        loaded = load_model(settings)
+        computed.append(loaded.model.dtype)
+        return loaded
+
+    monkeypatch.setattr(module, "load_model", noted)
+    names = str(tmp_path / "halved"), models[0]
+    transfer([ModelSettings(name=name, dtype="auto") for name in names], ["faces"], display=SILENT)
+    assert computed == [torch.float32] * 2
+    computed.clear()
+    twice = [ModelSettings(name=str(tmp_path / "halved"), dtype="auto")] * 2
+    assert transfer(twice, ["faces"], display=SILENT)[1].change == 0.0 and set(computed) == {torch.bfloat16}
+
+
 def test_two_models_are_compared_item_by_item(models):
     pytest.importorskip("skimage", reason="needs the extra 'embedded'")
     settings = [ModelSettings(name=name) for name in (models[0], models[0], models[1])]

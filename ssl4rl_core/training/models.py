@@ -78,6 +78,16 @@ def model_without_weights(settings: ModelSettings) -> Any:
         raise _cannot_load(settings.name, error) from error
 
 
+def dtype_of(settings: ModelSettings) -> str:
+    """The type of the weights as "auto" finds it, by the model's configuration; raises as `load_model` does."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    try:
+        return str(_kind(settings).config.dtype).removeprefix("torch.")
+    except _UNLOADABLE as error:
+        raise _cannot_load(settings.name, error) from error
+
+
 OWN_BASES = ("format", "base")
 """Folders of a run that may hold what its adapter stands on: the model after the format start, or as training began."""
 

@@ -28,7 +28,7 @@ from ssl4rl_core.training.linear_probe import (
     probe,
     vision_features,
 )
-from ssl4rl_core.training.models import Loaded, load_model, need_training
+from ssl4rl_core.training.models import Loaded, dtype_of, load_model, need_training
 from ssl4rl_core.training.multiple_choice import Questions, ask, open_questions
 from ssl4rl_core.training.progress import Advance, Display, quietly
 from ssl4rl_core.training.prompts import Prompter
@@ -109,6 +109,7 @@ def transfer(
             options = ", ".join("--" + name.removeprefix("response_").replace("_", "-") for name in given)
             raise UsageError(f"a probe asks no questions: leave out {options}")
         _check_sizes(models)
+        models = _of_one_precision(models)
         found: list[list[tuple[Transfer, Mapping[str, float]]]] = [[] for _ in tasks]
         for number, settings in enumerate(models):
             loaded = load_model(settings)
@@ -149,6 +150,16 @@ def _check_sizes(models: Sequence[ModelSettings]) -> None:
             mend = " ".join(f"{flags[edge]} {pixels}" for edge, pixels in size.items() if pixels != other[edge])
             shown = [f"{each['shortest_edge']} to {each['longest_edge']} pixels" for each in (other, size)]
             raise UsageError(f"{first} sees pictures of {shown[0]}, {name} of {shown[1]}: show all the same by {mend}")
+
+
+def _of_one_precision(models: Sequence[ModelSettings]) -> list[ModelSettings]:
+    """The models in float32 where "auto" would compute with them in several types: a change would be of rounding too.
+
+    A base is published in bfloat16, and what was trained of it in mixed precision is saved in float32.
+    """
+    found = {dtype_of(settings) for settings in models} if len(models) > 1 else set()
+    alike = {"dtype": "float32"} if len(found) > 1 else {}
+    return [settings.model_copy(update=alike if settings.dtype == "auto" else {}) for settings in models]
 
 
 def open_downstream(spec: str, asking: Asking) -> Downstream:
