@@ -140,6 +140,25 @@ def test_a_run_that_ended_in_its_last_evaluation_is_evaluated_and_not_trained_on
 
 
 @pytest.mark.usefixtures("toy_tasks")
+def test_checkpoints_without_an_optimizer_are_not_gone_on_from(lm, pictures, tmp_path):
+    pytest.importorskip("trl", reason="needs the extra 'train'")
+    from ssl4rl_core.training.grpo import train
+    from ssl4rl_core.training.progress import Display
+    from tests.training_toys import recipe
+
+    def run(steps: int, resume: bool) -> None:
+        saved = ("grpo.save_strategy=steps", "grpo.save_steps=2", "grpo.save_only_model=true", "evaluate.stages=[]")
+        made = recipe(lm, pictures, tmp_path / "run", *saved, f"grpo.max_steps={steps}", tasks="[toy-word:easy]")
+        train(made, resume=resume, display=Display(shown=False))
+
+    run(2, resume=False)
+    with pytest.raises(UsageError, match=r"checkpoint-2 .*--set grpo.save_only_model.*--set model.name="):
+        run(4, resume=True)
+    run(2, resume=True)  # nothing is left to be trained
+    assert [line["step"] for line in read_run(tmp_path / "run", "run").metrics] == [1, 2]
+
+
+@pytest.mark.usefixtures("toy_tasks")
 def test_what_was_skipped_is_counted_over_processes_and_resumes(lm, pictures, tmp_path):
     pytest.importorskip("trl", reason="needs the extra 'train'")
     from ssl4rl_core.training.data import open_data

@@ -343,6 +343,11 @@ class _Run:
         checkpoint = None
         if self.resume:
             checkpoint, step = last_checkpoint(Path(self.config.output_dir), trainer.steps())
+            if checkpoint is not None and self.config.save_only_model and step < trainer.steps():
+                raise UsageError(
+                    f"{checkpoint} has no optimizer ({self.recipe.where('grpo', 'save_only_model')}), so that training "
+                    f"cannot go on from it: begin another run with it, by --set model.name={checkpoint} and an output"
+                )
             self.writer.go_on_after(step)
         chance = self._chance()
         with self.display.phase("GRPO", trainer.steps()) as advance:
