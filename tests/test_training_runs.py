@@ -122,6 +122,24 @@ def test_eval_asks_about_nothing_that_the_model_was_trained_on(lm, pictures, tmp
     assert asks(f"folder:{tmp_path / 'others'}", "--test-fraction", "0.5")[0] == 0
 
 
+def test_of_the_source_of_a_build_what_the_build_holds_out_is_asked(lm, pictures, tmp_path, capsys):
+    from data_builders.builder import build
+
+    build(["toy-word:easy"], f"folder:{pictures}", tmp_path / "built", test_fraction=0.5)
+    asked = {"stages": ["end"], "downstream": [{"task": "toy-word:easy", "source": f"folder:{pictures}"}]}
+    made = recipe(lm, pictures, tmp_path / "run", "grpo.max_steps=1").model_dump()
+    made |= {"data": {"build": str(tmp_path / "built")}, "tasks": [], "evaluate": asked}
+    out = train(type(recipe(lm, pictures, tmp_path)).model_validate(made))
+    held_out, downstream = read_run(out, "run").results
+    assert downstream.downstream and downstream.n == held_out.n == 8
+    assert downstream.accuracy == held_out.accuracy  # of the very same questions
+
+    options = ["--source", f"folder:{pictures}", "--task", "toy-word:easy", "--max-tokens", "2", "--test-fraction"]
+    assert cli(["eval", "--model", str(out / "model"), *options, "0.6"]) == 2
+    assert "with 0.5 of it held out" in capsys.readouterr().err
+    assert cli(["eval", "--model", str(out / "model"), *options, "0.5"]) == 0
+
+
 def test_an_adapter_stands_on_what_training_began_from(vlm, pictures, tmp_path):
     lora = "peft={r: 2, target_modules: [q_proj, v_proj], init_lora_weights: false}"  # one that changes the model
     first = train(recipe(vlm, pictures, tmp_path / "first", lora, "format_start={steps: 2, batch: 2}"))

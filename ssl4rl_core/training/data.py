@@ -86,27 +86,41 @@ def open_held_out(recipe: Recipe, trained: Mix) -> Mix:
     return open_data(recipe.data, recipe.tasks, **changes) if changes else trained
 
 
-def shares_held_out(recipe: Recipe) -> dict[str, float]:
-    """The sources that a recipe trains on, and what share of each is held out."""
-    sources = [task.data or recipe.data for task in recipe.tasks]
-    return {data.source: data.test_fraction for data in sources if data.source is not None}
+def share_held_out(recipe: Recipe, source: str) -> float | None:
+    """What share of a source a recipe that trains on it, or on a build of it, holds out; None where it does neither.
+
+    Raises:
+        UsageError: a build or the source cannot be opened.
+    """
+    from data_builders.manifest import read_manifest
+
+    trained = [task.data or recipe.data for task in recipe.tasks] or [recipe.data]
+    for data in trained:
+        if data.source == source:
+            return data.test_fraction
+    for data in trained:
+        if data.build is not None:
+            plan = read_manifest(Path(data.build)).plan
+            if plan.fingerprint == registry().source(source).fingerprint():
+                return plan.options.test_fraction
+    return None
 
 
 def open_downstream(recipe: Recipe, tasks: Sequence[DownstreamSettings]) -> list[Mix]:
     """The samples of tasks that are only evaluated, each from its own source; one sample an item.
 
-    Of a source that the recipe trains on, what is held out there is asked about.
+    Of a source that the recipe trains on, or on a build of it, what is held out there is asked about.
 
     Raises:
         UsageError: a source or a task does not exist, or the same one is named twice.
     """
     seen: set[tuple[str, str]] = set()
-    trained = shares_held_out(recipe)
     mixes = []
     for task in tasks:
         source = str(task.source or recipe.data.source)
-        share = trained.get(source, recipe.data.test_fraction)
-        changes = {"build": None, "source": source, "variants": 1, "balance": False, "test_fraction": share}
+        share = share_held_out(recipe, source)
+        changes = {"build": None, "source": source, "variants": 1, "balance": False}
+        changes |= {} if share is None else {"test_fraction": share}
         mix = open_data(recipe.data.model_copy(update=changes), [TaskSettings(task=task.task)])
         named = {(source, config) for config in mix.weights}
         if named & seen:

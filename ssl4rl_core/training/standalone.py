@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Split
-from ssl4rl_core.training.data import open_data, shares_held_out
+from ssl4rl_core.training.data import open_data, share_held_out
 from ssl4rl_core.training.endpoint import Asker, Endpoint
 from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, evaluate, summary
 from ssl4rl_core.training.models import load_model, need_training
@@ -80,11 +80,10 @@ def _check_held_out(model: str, asked: DataSettings) -> None:
     if not recipe.is_file():
         return
     try:
-        held_out = shares_held_out(load_recipe(recipe))
-    except UsageError:
-        return  # nothing that a run of this version left
-    share = held_out.get(str(asked.source), 1.0)
-    if asked.test_fraction > share:
+        share = None if asked.source is None else share_held_out(load_recipe(recipe), asked.source)
+    except Ssl4rlError:
+        return  # nothing that a run of this version left, or its build is gone, or there is no such source
+    if share is not None and asked.test_fraction > share:
         raise UsageError(
             f"{model} was trained on {asked.source} with {share:g} of it held out, and {asked.test_fraction:g} would "
             f"be asked about: take --test-fraction {share:g}, or --split train"
