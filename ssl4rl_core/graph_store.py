@@ -112,19 +112,20 @@ class Graph:
 
     @functools.cached_property
     def network(self) -> np.ndarray:
-        """A number for each node, equal for those that edges join, over however many; 0 for all of small networks."""
-        label = np.arange(len(self))
-        ends = self.edges[:, :2]
-        while True:
-            lowest = label[ends].min(axis=1)
-            joined = label.copy()
-            np.minimum.at(joined, ends.reshape(-1), lowest.repeat(2))
-            joined = joined[joined]
-            if np.array_equal(joined, label):
-                break
-            label = joined
-        sizes = np.bincount(label, minlength=len(self))
-        return np.where(sizes[label] < _SMALL, 0, label + 1)
+        """A number for each node, equal for those that edges join, over however many; 0 for all of small networks.
+
+        A network of two sides with edges between them alone, as of people and the events they attend, has two numbers,
+        unless a side is small: a neighbour is of the other side, so that nodes of the own one are known to be none.
+        """
+        ends = self.edges[self.edges[:, 0] != self.edges[:, 1], :2].astype(np.int64)
+        count = len(self)
+        whole = _joined(count, ends)
+        # Each node twice, and each edge from either of one end to the other of the other end: what is joined then is an
+        # even number of steps away, which is all of a network, or where it has two sides, one of them.
+        side = _joined(2 * count, np.concatenate([ends + shift for shift in ([0, count], [count, 0])]))[:count]
+        of_whole, of_side = np.bincount(whole, minlength=count)[whole], np.bincount(side, minlength=count)[side]
+        label = np.where(np.minimum(of_side, of_whole - of_side) < _SMALL, whole, side)
+        return np.where(of_whole < _SMALL, 0, label + 1)
 
     @functools.cached_property
     def copies(self) -> np.ndarray:
@@ -157,6 +158,19 @@ class Graph:
             whole.update(len(content).to_bytes(8, "little") + content)
         whole.update(self.attributes.shared())
         return whole.hexdigest()
+
+
+def _joined(count: int, ends: np.ndarray) -> np.ndarray:
+    """The lowest of the nodes 0..count-1 that edges join each to, over however many."""
+    label = np.arange(count)
+    while True:
+        lowest = label[ends].min(axis=1)
+        joined = label.copy()
+        np.minimum.at(joined, ends.reshape(-1), lowest.repeat(2))
+        joined = joined[joined]
+        if np.array_equal(joined, label):
+            return label
+        label = joined
 
 
 class HasGraph(Source):

@@ -228,9 +228,23 @@ def test_nodes_of_like_degree_are_of_the_same_network_and_small_ones_are_one():
     assert {given.of_like_degree(20, rng) for _ in range(300)} == {20, 21, 22, 23}
 
 
-def test_a_long_chain_is_one_network():
+def test_a_long_chain_is_one_network_of_two_sides():
     chain = [(n, n + 1, 0) for n in range(999)]
-    assert len(set(source(chain, count=1000).graph.network.tolist())) == 1
+    network = source(chain, count=1000).graph.network
+    assert len(set(network.tolist())) == 2
+    assert len(set(network[::2].tolist())) == 1
+    assert len(set(source([*chain, (0, 2, 0)], count=1000).graph.network.tolist())) == 1
+
+
+def test_nodes_of_like_degree_are_of_the_same_side_where_a_network_has_two():
+    people, events = range(20), range(20, 40)
+    edges = [(n, 20 + (n + step) % 20, 0) for n in people for step in (0, 1, 2)]
+    alone = [(n, n, 0) for n in range(40)]
+    given, rng = view(source([*edges, *alone], count=40)), np.random.default_rng(0)
+    assert {given.of_like_degree(3, rng) for _ in range(500)} == set(people)
+    assert {given.of_like_degree(30, rng) for _ in range(500)} == set(events)
+    mixed = view(source([*edges, (0, 1, 0)], count=40))
+    assert {mixed.of_like_degree(3, rng) for _ in range(500)} > {*people} - {0, 1}
 
 
 def test_ends_are_those_of_the_relation():

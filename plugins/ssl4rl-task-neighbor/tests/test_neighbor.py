@@ -138,6 +138,21 @@ def test_nodes_that_cannot_be_asked_about_are_skipped(edges: list, reason: str):
         render(parse_config("neighbor:easy", registry()), item, source.view("node", "train", Splitter(0)))
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_where_people_are_joined_to_events_alone_nobody_is_a_candidate_beside_events(level: str):
+    rng = np.random.default_rng(0)
+    edges = [(one, 60 + int(other), 0) for one in range(60) for other in rng.choice(60, 4, replace=False)]
+    names = [f"n{n}" for n in range(120)]
+    lines = {name: f"{'person' if n < 60 else 'event'} {n}" for n, name in enumerate(names)}
+    graph = Graph(Strings(names), np.array(edges), texts_of(names, lines), directed=False)
+    made = samples(level, NetworkX(graph, "memory:events"))
+    assert len(made) > 60
+    for sample in made:
+        texts = read_question(sample.record.question).texts
+        kinds = {texts[name].split()[0] for name in texts if name.isalpha() and name != "X"}
+        assert kinds == {"event" if texts["X"].startswith("person") else "person"}
+
+
 def test_a_source_of_pictures_is_skipped():
     item = SOURCE.load("node", SOURCE.index("node")[0])
     with pytest.raises(Skip, match="not a graph"):
