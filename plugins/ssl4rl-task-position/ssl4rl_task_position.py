@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssl4rl_core import View
 
 SMALLEST = 8
+DRAWS = 64
 PLACES = {
     2: ("top-left", "top-right", "bottom-left", "bottom-right"),
     3: (
@@ -69,7 +70,7 @@ class Position(Task[ImageItem, PositionParams]):
         if any(is_flat(picture, cell) for cell in cells):
             raise Skip("a part of one colour")
         place = int(rng.integers(len(cells)))
-        crop = picture.crop(_piece(cells[place], params, rng))
+        crop = picture.crop(_piece(picture, cells[place], params, rng))
         if params.augment:
             crop = _augmented(crop, rng)
         places = PLACES[params.grid]
@@ -79,14 +80,21 @@ class Position(Task[ImageItem, PositionParams]):
         return 1 / params.grid**2
 
 
-def _piece(cell: Box, params: PositionParams, rng: "np.random.Generator") -> Box:
-    """A box in the cell of a random share of its area, at most twice as wide or half as wide as the cell's shape."""
+def _piece(image: "Image", cell: Box, params: PositionParams, rng: "np.random.Generator") -> Box:
+    """A box in the cell of a random share of its area, at most twice as wide or half as wide as the cell's shape.
+
+    It has more than one colour: a blank piece of a page with margins could be of any part.
+    """
     left, top, right, bottom = cell
     area = rng.uniform(params.min_area, params.max_area)
     limit = math.log(min(2, 1 / area))
     shape = math.exp(rng.uniform(-limit, limit))
     width, height = round((right - left) * math.sqrt(area * shape)), round((bottom - top) * math.sqrt(area / shape))
-    x, y = left + int(rng.integers(right - left - width + 1)), top + int(rng.integers(bottom - top - height + 1))
+    # Neither size nor part is drawn again: what shows little would be the answer less often, or be known by size.
+    for _ in range(DRAWS):
+        x, y = left + int(rng.integers(right - left - width + 1)), top + int(rng.integers(bottom - top - height + 1))
+        if not is_flat(image, (x, y, x + width, y + height)):
+            break
     return x, y, x + width, y + height
 
 

@@ -133,6 +133,14 @@ def test_params_that_cannot_be_are_refused(wrong: dict):
         PositionParams(**wrong)
 
 
+@pytest.mark.parametrize("spec", LEVELS)
+def test_of_a_page_with_margins_something_is_shown(spec: str):
+    page = Image.new("RGB", (300, 300), "white")
+    page.paste(synthetic_picture(0, 140, 140), (80, 80))
+    crops = [sample.images[1] for sample in samples(spec, 80, MemorySource({"a": page}))]
+    assert all(crop.getcolors(maxcolors=1) is None for crop in crops)
+
+
 def with_a_white_corner() -> Image.Image:
     picture = synthetic_picture(0)
     picture.paste((255, 255, 255), (0, 0, 80, 60))
