@@ -51,6 +51,8 @@ class Rotation(Task[ImageItem, RotationParams]):
         square = centre_crop(item.image, side, side)
         if is_flat(square):
             raise Skip("picture of one colour")
+        if _same_upside_down(square):
+            raise Skip("picture that a half turn does not change")
         angles = [0, degrees] if params.reference else [degrees]
         if params.step == 90:
             pictures = [_quarter_turned(square, angle // 90) for angle in angles]
@@ -60,6 +62,18 @@ class Rotation(Task[ImageItem, RotationParams]):
 
     def chance(self, params: RotationParams) -> float:
         return Angle(0, params.step, params.partial).chance()
+
+
+def _same_upside_down(square: "Image") -> bool:
+    """Whether a half turn changes nothing, as of a chessboard: then no angle can be told from that and 180 degrees."""
+    from PIL.Image import Transpose
+
+    last = square.width - 1
+    # A few pixels tell nearly every picture from its half turn; to look at all takes copies of them.
+    few = [(last * step // SMALLEST, last * step * step // SMALLEST**2) for step in range(SMALLEST)]
+    if any(square.getpixel((x, y)) != square.getpixel((last - x, last - y)) for x, y in few):
+        return False
+    return square.tobytes() == square.transpose(Transpose.ROTATE_180).tobytes()
 
 
 def _quarter_turned(square: "Image", turns: int) -> "Image":

@@ -131,10 +131,23 @@ def test_params_that_cannot_be_are_refused(wrong: dict):
         RotationParams(**wrong)
 
 
+def chessboard(corner: int = 0) -> Image.Image:
+    fields = np.indices((8, 8)).sum(axis=0) % 2 * 255
+    fields[0, 0] = corner
+    return Image.fromarray(fields.astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
+
+
+def test_one_field_more_tells_how_a_chessboard_stands():
+    first, turned = samples("paper", 1, MemorySource({"a": chessboard(corner=128)}))[0].images
+    assert first.size == turned.size == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("spec", "picture", "reason"),
     [
         ("easy", Image.new("RGB", (64, 64), (9, 9, 9)), "picture of one colour"),
+        ("paper", chessboard(), "picture that a half turn does not change"),
+        ("hard", chessboard(), "picture that a half turn does not change"),
         ("medium?min_side=1", synthetic_picture(0, 10, 12), "picture too small to turn"),
         ("easy", synthetic_picture(0, 27, 200), "picture smaller than min_side"),
     ],
