@@ -46,6 +46,11 @@ def test_the_order_mixes_folders(tmp_path):
     assert len({id.split("/")[0] for id in ids(source)[:12]}) == 4
 
 
+def test_the_order_mixes_splits_so_that_a_limit_leaves_some_of_both(tmp_path):
+    index, splitter = Folder.open(str(photos(tmp_path / "photos", 200))).index("image"), Splitter(0.5)
+    assert 30 < sum(splitter(index[position]) == "test" for position in range(100)) < 70
+
+
 def test_order_groups_and_fingerprint_do_not_depend_on_how_the_folder_came_to_be(tmp_path):
     files = {f"place{each % 4}/{each:03d}.jpg": noise(each % 30) for each in range(40)}
     first = Folder.open(str(fill(tmp_path / "first", files)))

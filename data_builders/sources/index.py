@@ -28,7 +28,7 @@ from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.sources import Entry
 
 CACHE_VARIABLE = "SSL4RL_CACHE"
-_LAYOUT = 5
+_LAYOUT = 6
 """Raised whenever the tables, what they say or the order of entries change, so that older files are left alone."""
 _ENTRY, _PLACE = "position, id, grp, split", "path, start, size, row, written"
 """Columns of an `Entry` and of a `Place`."""
