@@ -23,6 +23,7 @@ nx = pytest.importorskip("networkx", reason="needs the extra 'graph'")
         ("header.csv", b"\xef\xbb\xbfSource,Target,Weight\r\na,b,1\r\nsource,target,2\r\n", ["a>b", "source>target"]),
         ("header.tsv", b"# found\n#from\tTo\na\tb\n", ["a>b"]),
         ("three.tsv", b"head\trelation\ttail\na\tknows\tb\n", ["a>b"]),
+        ("empty.csv", b'id,source,target\n1,a,b\n2,b,\n3, ,c\n4,"",d\n', ["a>b"]),
         ("none.csv", b"to,be\nbe,to\n", ["to>be", "be>to"]),
     ],
 )

@@ -223,8 +223,11 @@ def test_a_wrong_spec_is_told_in_one_line(spec: str, message: str, tmp_path: Pat
         ("g.csv", b"\xff\xfe\x00", "cannot be read"),
         ("g.csv", b'a,b\n"Li" Bo,b\n', "line 2: .*; a name with quotes is put in quotes, and its own are doubled"),
         ("g.csv", b'a,b\n"Li,b\n', "line 2: "),
-        ("g.csv", b"source,target\n", "the graph is empty"),
-        ("g.edgelist", b"", "the graph is empty"),
+        ("g.csv", b"source,target\n", "g.csv has no line of two names with a comma between them"),
+        ("g.csv", b"a;b\nb;c\n", "g.csv has no line of two names with a comma between them"),
+        ("g.tsv", b"a b\n", "g.tsv has no line of two names with a tab between them"),
+        ("g.edgelist", b"", "g.edgelist has no line of two names with a blank between them"),
+        ("g.txt", b"a,b\n", "g.txt has no line of two names with a blank between them"),
         ("g.parquet", b"", "is none of .graphml"),
     ],
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import networkx
 
 _DELIMITERS = {".edgelist": None, ".edges": None, ".txt": None, ".csv": ",", ".tsv": "\t"}
+_BETWEEN = {",": "a comma", "\t": "a tab", None: "a blank"}
 _SUFFIXES = (".graphml", ".gml", *_DELIMITERS)
 _HEADERS = (("source", "target"), ("head", "tail"), ("from", "to"), ("src", "dst"), ("fromnodeid", "tonodeid"))
 """What a header calls the ends of an edge, in small letters."""
@@ -43,7 +44,7 @@ class NetworkX(GraphSource):
     In `.csv` and `.tsv` a name may stand in quotes, and blanks around it are no part of it. A line that starts with
     `# ` is a remark; any other `#` there is part of a name. A first line that names its columns as a header does
     (`source` and `target`, `head` and `tail`, `from` and `to`, `src` and `dst`, in any case) is no edge: it says which
-    columns the ends are in. Without one they are in the first two.
+    columns the ends are in. Without one they are in the first two. A line where one of them is empty is no edge either.
 
     A node's text is made of its attributes that are strings; where no node has any, it is its name, unless all names
     are numbers.
@@ -143,25 +144,27 @@ def _read(path: Path, directed: bool) -> "networkx.Graph":
     nx = _networkx(f"networkx:{path.name}")
     if not path.is_file():
         raise UsageError(f"networkx: there is no file {path}")
-    kind = nx.MultiDiGraph if directed else nx.MultiGraph
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"networkx: {path.name} is none of {', '.join(_SUFFIXES)}")
+    graph = (nx.MultiDiGraph if directed else nx.MultiGraph)()
     try:
         if path.suffix == ".graphml":
             return nx.read_graphml(path)
         if path.suffix == ".gml":
             return nx.read_gml(path, label=None)  # by id
-        if delimiter := _DELIMITERS.get(path.suffix):
-            graph = kind()
+        if delimiter := _DELIMITERS[path.suffix]:
             graph.add_edges_from(_edges(path, delimiter))
-            return graph
-        if path.suffix in _DELIMITERS:
-            return nx.read_edgelist(path, data=False, encoding="utf-8-sig", create_using=kind)
+        else:
+            nx.read_edgelist(path, data=False, encoding="utf-8-sig", create_using=graph)
     except Exception as error:  # each reader has errors of its own, from XML's to UnicodeDecodeError
         raise UsageError(f"networkx: {path} cannot be read: {one_line(error)}") from error
-    raise UsageError(f"networkx: {path.name} is none of {', '.join(_SUFFIXES)}")
+    if not graph:
+        raise UsageError(f"networkx: {path.name} has no line of two names with {_BETWEEN[delimiter]} between them")
+    return graph
 
 
 def _edges(path: Path, delimiter: str) -> Iterator[tuple[str, str]]:
-    """The ends of each edge of a table; lines with fewer cells are left out, as networkx leaves them out."""
+    """The ends of each edge of a table; lines that lack one are left out, as networkx leaves them out."""
     ends = None
     with path.open(newline="", encoding="utf-8-sig") as file:
         # An empty line for a remark, so that lines are counted as the file has them.
@@ -175,7 +178,7 @@ def _edges(path: Path, delimiter: str) -> Iterator[tuple[str, str]]:
                     if ends:
                         continue
                 head, tail = ends or (0, 1)
-                if max(head, tail) < len(cells):
+                if max(head, tail) < len(cells) and cells[head] and cells[tail]:
                     yield cells[head], cells[tail]
         except csv.Error as error:
             mend = "a name with quotes is put in quotes, and its own are doubled"
