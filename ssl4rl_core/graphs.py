@@ -44,11 +44,12 @@ def clean(text: str, chars: int = MAX_TEXT_CHARS) -> str:
 
 
 def tokens(text: str) -> int:
-    """About how many tokens the text has: one a word or one in four characters, whichever makes more.
+    """About how many tokens the text has: one a word or one in four bytes of UTF-8, whichever makes more.
 
     English prose has about four characters a token in the usual vocabularies; lists of numbers and marks have fewer.
+    Other scripts have fewer too, the more bytes their letters take.
     """
-    return max(len(text.split()), -(-len(text) // 4))
+    return max(len(text.split()), -(-len(text.encode("utf-8", "replace")) // 4))
 
 
 def letters(count: int) -> list[str]:

@@ -158,6 +158,17 @@ def test_the_budget_is_kept_and_all_are_cut_alike():
     assert 0 < degrees["X"] == degrees["A"] < 20
 
 
+@pytest.mark.parametrize(("letter", "a_token"), [("word ", 4), ("слово", 2), ("鯨", 1.5)])
+def test_a_budget_is_kept_in_any_script(letter: str, a_token: float):
+    names = [f"n{n}" for n in range(30)]
+    lines = {name: f"{letter * 40} {n}" for n, name in enumerate(names)}
+    graph = Graph(Strings(names), np.array(RING), texts_of(names, lines), directed=False)
+    given, rng = view(NetworkX(graph, "memory:scripts")), np.random.default_rng(0)
+    text = write_graph(given, draw_stars(given, [[0]], 6, rng), {0: "X"}, GraphParams(max_tokens=64), rng)
+    assert letter.strip() in text
+    assert len(text) / a_token <= 64
+
+
 def test_where_a_star_is_cut_the_rings_of_what_it_no_longer_shows_go_too():
     given = view(source([(0, other, 0) for other in range(1, 9)] + [(n, n + 8, 0) for n in range(1, 9)]))
     rng = np.random.default_rng(0)
