@@ -69,8 +69,11 @@ def distribution_of(entry_point: EntryPoint) -> str:
 
 
 def field_of(distribution: Distribution | None, field: str) -> str:
-    """A field of the distribution's metadata; "?" where an installation is so broken that it has none."""
-    values = distribution.metadata.get_all(field) if distribution else None
+    """A field of the distribution's metadata; "?" where an installation is so broken that none can be read."""
+    try:
+        values = distribution.metadata.get_all(field) if distribution else None
+    except UnicodeDecodeError:  # written by an old tool, in the encoding of its day
+        return "?"
     return values[0] if values else "?"
 
 

@@ -203,8 +203,10 @@ def test_what_a_plugin_prints_does_not_spoil_the_output_for_machines(site):
     assert "hello from a plugin" in done.stderr
 
 
-def test_a_distribution_without_metadata_stops_nobody(site):
+def test_a_distribution_without_metadata_or_with_unreadable_ones_stops_nobody(site):
     site.add("nameless", WORKING.format(task="half-of-nobody"), metadata=False)
+    site.add("latin", "", group="")
+    (site.path / "latin-1.2.dist-info" / "METADATA").write_bytes("Name: latin\nAuthor: Zoë\n".encode("latin-1"))
     site.add("good", WORKING.format(task="half-of-good"))
     assert site.plugins()["good"]["provides"] == ["task half-of-good"]
 
