@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -132,11 +132,7 @@ class Task(Generic[ItemT, ParamsT]):
         if not hasattr(cls, "item_type"):
             found.append("must derive from Task[ItemType, ParamsType]")
         else:
-            levels = getattr(cls, "levels", {})
-            if not levels or not all(isinstance(params, cls.params_type) for params in levels.values()):
-                found.append(f"levels must be a non-empty dict of names to {cls.params_type.__name__}")
-            elif not all(NAME.fullmatch(level) for level in levels):
-                found.append("level names must be lower-case words joined by hyphens")
+            found += _level_problems(getattr(cls, "levels", None), cls.params_type)
         if not hasattr(cls, "prompt"):
             found.append("prompt is missing")
         found += [f"{method} is not defined" for method in ("transform", "chance") if method not in _defined(cls)]
@@ -151,6 +147,18 @@ class Task(Generic[ItemT, ParamsT]):
     def domain(self) -> str:
         """ "image" or "graph"."""
         return self.item_type.domain
+
+
+def _level_problems(levels: Any, params_type: type[Params]) -> Iterator[str]:
+    wanted = params_type.__name__
+    if not isinstance(levels, Mapping) or not levels:
+        yield f"levels must be a non-empty dict of names to {wanted}"
+        return
+    for level, params in levels.items():
+        if not isinstance(level, str) or not NAME.fullmatch(level):
+            yield f"level {level!r}: its name must be lower-case words joined by hyphens"
+        if not isinstance(params, params_type):
+            yield f"level {level!r} must be {wanted}(...), got {params!r:.80}"
 
 
 def _defined(cls: type) -> set[str]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -322,3 +323,20 @@ def test_what_keeps_a_class_from_being_a_task_is_named():
         "levels must be a non-empty dict of names to ShadeParams; prompt is missing; "
         "transform is not defined; chance is not defined"
     )
+
+
+def test_a_level_that_holds_no_params_of_the_task_is_named():
+    class Plain(Shade):
+        levels = {"easy": ShadeParams(), "hard": {"strength": 0.1}, "Most_Hard": ShadeParams()}
+
+    assert Plain.problems() == [
+        "level 'hard' must be ShadeParams(...), got {'strength': 0.1}",
+        "level 'Most_Hard': its name must be lower-case words joined by hyphens",
+    ]
+
+
+def test_levels_that_are_no_dict_are_told_so():
+    class Listed(Shade):
+        levels: Any = [ShadeParams()]
+
+    assert Listed.problems() == ["levels must be a non-empty dict of names to ShadeParams"]
