@@ -79,16 +79,22 @@ class Registry:
             UsageError: there is none; the message says how to get it, or why its plugin failed to load.
         """
         if name not in self.tasks:
-            for plugin in self.plugins:
-                if plugin.error and name in (plugin.name, plugin.distribution.removeprefix(PREFIX)):
-                    raise UsageError(f"no task {name!r}: plugin {plugin.distribution} failed to load: {plugin.error}")
-            if (distribution := installed(PREFIX + name)) and (why := why_left_out(distribution)):
-                raise UsageError(f"no task {name!r}: {PREFIX}{name} is installed and not loaded: {why}")
+            if why := self.why_missing(name):
+                raise UsageError(f"no task {name!r}: {why}")
             if name.startswith(PREFIX):
                 raise UsageError(f"no task {name!r}: a task is named without {PREFIX}, {name.removeprefix(PREFIX)!r}")
         hint = f"; pip install {PREFIX}{name} may bring it, and 'ssl4rl plugins' shows what failed to load"
         # A misspelt name is nothing to install: anybody may own that name on a package index.
         return _find(self.tasks, "task", name, "" if is_close(name, self.tasks) else hint)
+
+    def why_missing(self, task: str) -> str:
+        """Why a task that is installed is not at hand, and what mends it; "" where nothing of its name is installed."""
+        for plugin in self.plugins:
+            if plugin.error and task in (plugin.name, plugin.distribution.removeprefix(PREFIX)):
+                return f"plugin {plugin.distribution} failed to load: {plugin.error}"
+        distribution = installed(PREFIX + task)
+        why = why_left_out(distribution) if distribution else ""
+        return f"{PREFIX}{task} is installed and not loaded: {why}" if why else ""
 
     def format(self, name: str) -> ResponseFormat:
         """The response format of this name, or UsageError."""

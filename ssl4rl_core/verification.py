@@ -18,6 +18,8 @@ class HasTasks(Protocol):
     @property
     def tasks(self) -> dict[str, Task]: ...
 
+    def why_missing(self, task: str) -> str: ...
+
 
 class Verdict(NamedTuple):
     """What a completion earned. `given` is what stood as its answer, or None when the format was broken."""
@@ -68,16 +70,21 @@ def near_miss(record: Record, verdict: Verdict, registry: HasTasks) -> str:
 
 
 def truth(record: Record, registry: HasTasks) -> tuple[Answer, Task | None]:
-    """The right answer, and the task where it scores by code of its own."""
+    """The right answer, and the task where it scores by code of its own.
+
+    Raises:
+        UsageError: the task is needed and not at hand or of another version, or the record's answer cannot be read.
+    """
     verifier, text = _recorded(record.answer)
     if not verifier:
         return _answer(text, ()), None
     task = registry.tasks.get(verifier)
     if task is None or task.version != record.version:
         found = "it is not installed" if task is None else f"version {task.version} is installed"
+        why = "" if task else registry.why_missing(verifier)
         raise UsageError(
-            f"samples of task {verifier} version {record.version} are scored by the task's own code, and {found}: "
-            f"pip install ssl4rl-task-{verifier}"
+            f"samples of task {verifier} version {record.version} are scored by the task's own code, and "
+            + (why or f"{found}: pip install ssl4rl-task-{verifier}")
         )
     return _answer(text, tuple(task.answer_types)), task
 

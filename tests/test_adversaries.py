@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ssl4rl_core import Angle, Answer, Choice, Permutation, Record, Subset, TaskError, registry, verify
 from ssl4rl_core.answers import canonical_json
+from ssl4rl_core.plugins import Registry
 from ssl4rl_core.testing.adversaries import ADVERSARIES, adjusted, completions, try_adversaries
 from ssl4rl_core.testing.significance import SIGNIFICANCE, above_chance, binomial_tail, groups_needed, holm, matched
 from ssl4rl_core.testing.spellings import honest_spellings
@@ -44,11 +45,12 @@ formats = pytest.mark.parametrize("asked", FORMATS, ids=lambda asked: asked.name
 NUMBERS = itertools.count()
 
 
-class Found:
+class Found(Registry):
     """A registry of one task."""
 
     def __init__(self, task: Any) -> None:
-        self.tasks: dict[str, Any] = {"x": task}
+        super().__init__()
+        self.tasks["x"] = task
 
 
 def record(answer: Answer, chance: float | None = None) -> Record:

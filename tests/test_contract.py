@@ -26,7 +26,7 @@ from ssl4rl_core import (
     render,
     verify,
 )
-from ssl4rl_core.plugins import Registry
+from ssl4rl_core.plugins import Plugin, Registry
 from ssl4rl_core.rendering import fill
 
 
@@ -312,6 +312,11 @@ def test_an_answer_type_of_its_own_is_scored_through_its_task():
     assert verify(record, THINK.wrap("2"), THINK, Found(Turning)).score == 1.0
     with pytest.raises(UsageError, match="pip install ssl4rl-task-turning"):
         verify(record, THINK.wrap("2"), THINK, Found())
+    broken = Found()
+    broken.plugins.append(Plugin("turning", "ssl4rl-task-turning", "1.0", error="ImportError: no module named cv2"))
+    with pytest.raises(UsageError, match="ssl4rl-task-turning failed to load: ImportError: no module") as failed:
+        verify(record, THINK.wrap("2"), THINK, broken)
+    assert "pip install" not in str(failed.value)
 
 
 def test_what_keeps_a_class_from_being_a_task_is_named():

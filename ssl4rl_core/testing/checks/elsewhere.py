@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl4rl_core.formats import ThinkAnswer
+from ssl4rl_core.plugins import Registry
 from ssl4rl_core.samples import Record
 from ssl4rl_core.tasks import Task
 from ssl4rl_core.testing.checks.outcome import NotRun
@@ -96,15 +97,11 @@ def _answer(asked: dict[str, Any]) -> list[Any]:
 
 def _score(task: Task, record: str, completion: str) -> float | str:
     try:
-        found = _Tasks({task.name: task})
+        found = Registry()
+        found.tasks[task.name] = task
         return verify(Record.model_validate_json(record), completion, ThinkAnswer(), found).score
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-
-
-class _Tasks:
-    def __init__(self, tasks: dict[str, Task]) -> None:
-        self.tasks = tasks
 
 
 def _find(module: str, file: str, name: str) -> type[Task]:

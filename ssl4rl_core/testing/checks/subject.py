@@ -153,6 +153,10 @@ class Subject:
         """The one task there is: all that verification may need to know."""
         return {self.task.name: self.task}
 
+    def why_missing(self, task: str) -> str:
+        """Nothing is known of others."""
+        return ""
+
     def where(self, member: str = "") -> str:
         """Where a method or attribute of the task is written: "Rotation.transform, ssl4rl_task_rotation.py line 57"."""
         task = type(self.task)
