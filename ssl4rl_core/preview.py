@@ -14,7 +14,7 @@ from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.pages import Picture, write_page
 from ssl4rl_core.plugins import Registry, registry
-from ssl4rl_core.rendering import render
+from ssl4rl_core.rendering import check_sides, render
 from ssl4rl_core.samples import Item, Sample, Split
 from ssl4rl_core.sources import Source, Splitter
 from ssl4rl_core.tasks import Skip
@@ -58,11 +58,14 @@ def preview(
         show_answers: open the answers instead of hiding them behind a click.
 
     Raises:
-        UsageError: the task, level, format or source is not known, or the source does not hold what the task asks for.
+        UsageError: the task, level, format or source is not known, the source does not hold what the task asks for, or
+            `max_side` leaves no picture large enough.
         Ssl4rlError: no sample could be made; the message has the reasons.
     """
     found = registry()
     configs = _configs(task, level, found)
+    for config in configs:
+        check_sides(config, max_side)
     asked_format = found.format(response_format)
     opened = found.source(source) if isinstance(source, str) else source
     previews = sample_some(configs, opened, count=count, seed=seed, split=split, max_side=max_side)

@@ -122,6 +122,8 @@ def test_a_preview_of_nothing_says_why_and_writes_nothing(tmp_path):
         preview("dark-side", pictures(0), out)
     with pytest.raises(UsageError, match="1 sample or more"):
         preview("dark-side", pictures(5), out, count=0)
+    with pytest.raises(UsageError, match="max_side 24 is below its min_side 28"):
+        preview("dark-side", pictures(5), out, max_side=24)
     assert not list(tmp_path.iterdir())
 
 
