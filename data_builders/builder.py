@@ -16,7 +16,7 @@ from data_builders.plan import BuildOptions, Plan, as_configs, make_plan
 from data_builders.shards import finished_units
 from data_builders.units import Worker
 from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.plugins import load_file, registry
 from ssl4rl_core.rendering import check_sides
 from ssl4rl_core.sources import Source
@@ -129,7 +129,7 @@ def _job(plan: Plan, output: Output, source: str | Source, opened: Source) -> Jo
     except Exception as error:  # whatever a foreign source raises when it is pickled
         if not spec:
             raise UsageError(
-                f"source {opened.name} cannot be sent to worker processes ({error}): use workers=1"
+                f"source {opened.name} cannot be sent to worker processes ({one_line(error)}): use workers=1"
             ) from error
         pickled = b""
     return Job(plan, output, pickled, spec, tuple(registry().files))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from data_builders.layout import composite
 from data_builders.plan import BuildOptions
 from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.errors import Ssl4rlError, TaskError
+from ssl4rl_core.errors import Ssl4rlError, TaskError, one_line
 from ssl4rl_core.rendering import TooSmall, render
 from ssl4rl_core.samples import ImageItem, Item, Sample, Split
 from ssl4rl_core.sources import Entry, Source
@@ -39,7 +39,7 @@ class Renderer:
             if self.options.on_error == "skip":
                 raise Skip(f"source failed: {type(error).__name__}") from error
             raise Ssl4rlError(
-                f"source {self.source.name} failed on item {entry.id!r}: {type(error).__name__}: {error}"
+                f"source {self.source.name} failed on item {entry.id!r}: {type(error).__name__}: {one_line(error)}"
             ) from error
 
     def samples(self, config: TaskConfig, item: Item, split: Split) -> Iterator[Sample | Skip]:

@@ -259,6 +259,15 @@ def test_a_bug_in_a_task_ends_the_build_with_task_and_item(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".tar", ".partial")]
 
 
+def test_a_bug_in_a_source_ends_the_build_with_source_and_item_in_one_line(tmp_path):
+    class Wordy(MemorySource):
+        def load(self, kind, entry, *, max_side=None):
+            raise OSError("the disk\nsays so:\n\tno")
+
+    with pytest.raises(Ssl4rlError, match=r"source memory:w failed on item 'a': OSError: the disk says so: no$"):
+        build([ODD], Wordy({"a": Image.new("RGB", (40, 40))}, "memory:w"), tmp_path)
+
+
 def test_odd_files_in_a_folder_do_not_end_a_build(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL4RL_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "photos"

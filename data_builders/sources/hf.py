@@ -270,7 +270,7 @@ def _reading(name: str, file: Path) -> "Iterator[pa.RecordBatchStreamReader]":
     try:
         yield _opened(str(file))
     except (OSError, pa.ArrowException) as error:
-        raise Ssl4rlError(f"{file} of {name} cannot be read: {error}; have datasets make it again") from error
+        raise Ssl4rlError(f"{file} of {name} cannot be read: {one_line(error)}; have datasets make it again") from error
 
 
 def _opened(path: str) -> "pa.RecordBatchStreamReader":

@@ -28,7 +28,7 @@ from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import cache_folder
 from data_builders.sources.options import LocalFile, SourceOptions
-from ssl4rl_core.errors import Ssl4rlError, UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Labels
 from ssl4rl_core.graphs import clean
 from ssl4rl_core.node_attributes import Attributes, Bags, Numbers, Strings, Texts
@@ -186,7 +186,8 @@ def _load(title: str, argument: str, options: PyGOptions, raw: _RawFiles) -> Any
         except Ssl4rlError:
             raise
         except Exception as error:  # whatever a dataset's own code makes of an argument or of a damaged file
-            raise UsageError(f"pyg:{title}/{argument} failed to load: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise UsageError(f"pyg:{title}/{argument} failed to load: {reason}") from error
         if options.graph is None and len(dataset) != 1:
             raise UsageError(f"pyg:{title} holds {len(dataset)} graphs: choose one by graph=N")
         number = options.graph or 0

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssl4rl_core.errors import one_line
 from ssl4rl_core.formats import ThinkAnswer
 from ssl4rl_core.plugins import Registry
 from ssl4rl_core.samples import Record
@@ -63,7 +64,7 @@ def _ask(subject: Subject, what: str, request: list[Any], *, with_source: bool) 
         try:
             asked["source"] = base64.b64encode(pickle.dumps(subject.source)).decode()
         except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise NotRun(f"the source cannot be sent to a new process: {error}") from error
+            raise NotRun(f"the source cannot be sent to a new process: {one_line(error)}") from error
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
