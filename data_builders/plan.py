@@ -132,13 +132,9 @@ def as_configs(tasks: Iterable[str | TaskConfig]) -> list[TaskConfig]:
     Raises:
         UsageError: a spec is wrong, two mean the same config, or one is at a level that its task does not have.
     """
-    named = [[task] if isinstance(task, TaskConfig) else parse_configs([task], registry()) for task in tasks]
-    configs = [config for each in named for config in each]
+    configs = parse_configs(tasks, registry())
     for config in configs:
         level_of(config)
-    names = [config.name for config in configs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"{twice[0]} is named twice: name each task and level once")
     return configs
 
 

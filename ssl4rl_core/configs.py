@@ -76,13 +76,14 @@ class TaskConfig:
         }
 
 
-def parse_configs(specs: Iterable[str], tasks: FindsTasks) -> list[TaskConfig]:
-    """The configs that task specs name; a spec without a level means easy, medium and hard.
+def parse_configs(specs: Iterable[str | TaskConfig], tasks: FindsTasks) -> list[TaskConfig]:
+    """The configs that task specs name; a spec without a level means easy, medium and hard. Configs stay as they are.
 
     Raises:
         UsageError: a task, level or param is not known, a value does not fit, or two specs mean the same config.
     """
-    configs = [config for spec in specs for config in _parse(spec, tasks)]
+    named = [[spec] if isinstance(spec, TaskConfig) else _parse(spec, tasks) for spec in specs]
+    configs = [config for each in named for config in each]
     names = [config.name for config in configs]
     for name in names:
         if names.count(name) > 1:

@@ -114,7 +114,7 @@ def test_what_cannot_be_audited_is_named(source):
         audit([config(Turned)], source, samples=10)
     with pytest.raises(UsageError, match="once"):
         audit([config(Turned), config(Turned)], source)
-    with pytest.raises(UsageError, match="once"):
+    with pytest.raises(UsageError, match="no task to audit: name one"):
         audit([], source)
     with pytest.raises(UsageError, match="no task 'nosuch'"):
         audit(["nosuch"], source)

@@ -104,11 +104,9 @@ def audit(
     """
     if samples < MIN_SAMPLES:
         raise UsageError(f"an audit needs {MIN_SAMPLES} samples or more of each config, got {samples}")
-    configs: list[TaskConfig] = []
-    for task in tasks:
-        configs += [task] if isinstance(task, TaskConfig) else parse_configs([task], registry())
-    if not configs or len({config.name for config in configs}) < len(configs):
-        raise UsageError("name the tasks to audit, each task and level once")
+    configs = parse_configs(tasks, registry())
+    if not configs:
+        raise UsageError("no task to audit: name one, such as rotation or rotation:hard")
     for config in configs:
         check_sides(config, max_side)
     new_classifier()  # what is missing is said before anything is rendered
