@@ -1,6 +1,5 @@
 """The dataset card: README.md of a build, as the Hub reads it, and a person too."""
 
-import importlib.metadata
 import json
 import re
 import shlex
@@ -15,7 +14,8 @@ from data_builders.plan import BuildOptions, level_of
 from data_builders.sources.extras import extra_of
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.configs import TaskConfig
-from ssl4rl_core.plugins import CORE, registry
+from ssl4rl_core.distributions import CORE, installed
+from ssl4rl_core.plugins import registry
 
 _SIZES = (
     (1e3, "n<1K"),
@@ -213,10 +213,8 @@ def _versions(manifest: Manifest, configs: Sequence[TaskConfig]) -> str:
     versions = {f"ssl4rl-core[{extra}]" if extra else "ssl4rl-core": plan.ssl4rl}
     of_source = known.origin("source", plan.source.partition(":")[0])
     for distribution in sorted({of_source, *(known.origin("task", config.task.name) for config in configs)} - {CORE}):
-        try:
-            versions[distribution] = importlib.metadata.version(distribution)
-        except (importlib.metadata.PackageNotFoundError, ValueError):
-            continue
+        if found := installed(distribution):
+            versions[distribution] = found.version
     versions.update(plan.libraries)
     return shlex.join(f"{name}=={version}" for name, version in versions.items())
 

@@ -1,18 +1,16 @@
 """The plan of a build: all that its bytes depend on, and the units of work that anyone can do alone."""
 
-import importlib.metadata
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import ssl4rl_core
 from data_builders.encoding import ImageFormat, canary
 from data_builders.layout import Layout
 from ssl4rl_core.configs import TaskConfig, parse_configs, suggestion
+from ssl4rl_core.distributions import CORE, installed, normal, requirements
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Split
@@ -201,34 +199,12 @@ def _units(source: Source, kind: str, options: BuildOptions) -> list[Unit]:
 def _libraries(configs: Iterable[TaskConfig]) -> dict[str, str]:
     """Versions of what draws the pictures: ours, and what the tasks' distributions ask for."""
     names = set(_LIBRARIES)
-    for distribution in {registry().origin("task", config.task.name) for config in configs}:
-        names.update(_requirements(distribution))
-    installed = {name: _version(name) for name in sorted(names) if name != "ssl4rl-core"}
-    return {name: version for name, version in installed.items() if version}
-
-
-def _requirements(distribution: str) -> list[str]:
-    names = []
-    try:
-        lines = importlib.metadata.requires(distribution) if distribution else None
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        lines = None  # a plugin file, or a task registered in this process
-    for line in lines or ():
-        try:
-            required = Requirement(line)
-        except InvalidRequirement:
-            continue
-        # What an extra brings, such as the tests' tools, has no part in the bytes.
-        if required.marker is None or required.marker.evaluate({"extra": ""}):
-            names.append(canonicalize_name(required.name))
-    return names
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    for config in configs:
+        # None: a plugin file, or a task registered in this process.
+        if distribution := installed(registry().origin("task", config.task.name)):
+            names.update(normal(required.name) for required in requirements(distribution))
+    found = {name: installed(name) for name in sorted(names - {CORE})}
+    return {name: distribution.version for name, distribution in found.items() if distribution}
 
 
 def _differences(here: Any, now: Any, where: str = "") -> Iterator[str]:

@@ -1,8 +1,12 @@
 """The installed distributions that bring plugins, and those that are named as one and bring none."""
 
+import contextlib
 import importlib.metadata
 import os
 from importlib.metadata import Distribution, EntryPoint
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from ssl4rl_core.hookspecs import GROUP
 
@@ -44,7 +48,7 @@ def installed(name: str) -> Distribution | None:
     """The installed distribution of this name."""
     try:
         return importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # ValueError: no name at all
         return None
 
 
@@ -63,6 +67,15 @@ def why_left_out(distribution: Distribution) -> str:
     )
 
 
+def requirements(distribution: Distribution) -> list[Requirement]:
+    """What a distribution asks for on this machine, without its extras; a line that cannot be read is passed over."""
+    found = []
+    for line in distribution.requires or ():
+        with contextlib.suppress(InvalidRequirement):
+            found.append(Requirement(line))
+    return [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
+
+
 def distribution_of(entry_point: EntryPoint) -> str:
     """The name of the distribution that an entry point belongs to."""
     return normal(field_of(entry_point.dist, "Name"))
@@ -79,7 +92,7 @@ def field_of(distribution: Distribution | None, field: str) -> str:
 
 def normal(name: str) -> str:
     """A distribution's name as package indexes compare it: "My_Plugin" is "my-plugin"."""
-    return name.strip().lower().replace("_", "-").replace(".", "-")
+    return canonicalize_name(name.strip())
 
 
 def _built_in_first(entry_point: EntryPoint) -> tuple[bool, str, str]:

@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from ssl4rl_core import hookspecs
@@ -33,6 +32,7 @@ from ssl4rl_core.distributions import (
     field_of,
     installed,
     normal,
+    requirements,
     why_left_out,
 )
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
@@ -281,13 +281,7 @@ def _guarded() -> Iterator[None]:
 
 def _check_core_version(distribution: importlib.metadata.Distribution) -> None:
     installed = importlib.metadata.version(CORE)
-    for line in distribution.requires or ():
-        try:
-            wanted = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
-            continue
+    for wanted in requirements(distribution):
         if normal(wanted.name) == CORE and not wanted.specifier.contains(installed, prereleases=True):
             raise Ssl4rlError(f"it needs {CORE}{wanted.specifier}, and {installed} is installed: pip install -U {CORE}")
 

@@ -213,7 +213,7 @@ def test_other_libraries_are_refused_when_they_draw_otherwise(tmp_path, monkeypa
 
 def test_what_only_tests_of_a_plugin_need_is_no_part_of_a_build(tmp_path, monkeypatch):
     lines = ["numpy>=1", "networkx>=3; extra == 'test'", "Not a requirement"]
-    monkeypatch.setattr("importlib.metadata.requires", lambda distribution: lines)
+    monkeypatch.setattr("importlib.metadata.Distribution.requires", lines)
     build(["rotation:paper"], pictures(), tmp_path)
     libraries = json.loads((tmp_path / "plan.json").read_text())["libraries"]
     assert "numpy" in libraries and "networkx" not in libraries

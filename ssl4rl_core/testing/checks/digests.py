@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
 import inspect
 import json
 from collections.abc import Iterator
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from packaging.requirements import InvalidRequirement, Requirement
 
 from ssl4rl_core.answers import BUILT_IN, canonical_json
 from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.distributions import CORE, installed, normal, requirements
 from ssl4rl_core.errors import Ssl4rlError, UsageError
-from ssl4rl_core.plugins import CORE, registry
+from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import Sample
 from ssl4rl_core.tasks import Task
 from ssl4rl_core.testing.checks.outcome import CannotRender, Fault, NotRun
@@ -134,31 +133,10 @@ def _scores(subject: Subject, sample: Sample, rng: np.random.Generator) -> list[
 
 def _libraries(subject: Subject) -> dict[str, str]:
     """Versions of what may draw otherwise next year: core, numpy, Pillow, and what the task's distribution asks for."""
-    names = {*_DRAWING, *_requirements(subject.task.name)}
-    installed = {}
-    for name in sorted(names):
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return installed
-
-
-def _requirements(task: str) -> set[str]:
-    """The packages that the task's distribution asks for; none where it is not installed."""
-    try:
-        lines = importlib.metadata.requires(registry().origin("task", task) or "-") or []
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return set()
-    names = set()
-    for line in lines:
-        try:
-            required = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if required.marker is None or required.marker.evaluate({"extra": ""}):
-            names.add(required.name.lower())
-    return names
+    own = installed(registry().origin("task", subject.task.name))
+    names = {*_DRAWING, *(normal(required.name) for required in (requirements(own) if own else ()))}
+    found = {name: installed(name) for name in sorted(names)}
+    return {name: distribution.version for name, distribution in found.items() if distribution}
 
 
 def _news(recorded: dict[str, str], subject: Subject) -> str:
