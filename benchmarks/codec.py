@@ -1,6 +1,7 @@
 """The codec floor: decoding the files that samples come from, encoding the samples' pictures, and nothing else."""
 
 import io
+import itertools
 import unittest.mock
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,8 +73,7 @@ def collect(source: Source, config: TaskConfig, options: BuildOptions) -> Work:
         return open_picture(file, *arguments, **settings)
 
     with unittest.mock.patch("PIL.Image.open", recording):
-        for position in range(min(len(index), options.limit or len(index))):
-            entry = index[position]
+        for entry in itertools.islice(index, options.limit or None):
             try:
                 item = renderer.load(config.task.kind, entry)
             except Skip:

@@ -31,9 +31,8 @@ class LeakCheck:
 
     def __init__(self, source: GraphSource, splitter: Splitter) -> None:
         self.graph = source.graph
-        nodes, edges = source.index("node"), source.index("edge")
-        self.held_nodes = {i for i in range(len(nodes)) if splitter(nodes[i]) == "test"}
-        self.held_pairs = {edges[i].group for i in range(len(edges)) if splitter(edges[i]) == "test"}
+        self.held_nodes = {node.position for node in source.index("node") if splitter(node) == "test"}
+        self.held_pairs = {edge.group for edge in source.index("edge") if splitter(edge) == "test"}
         self.numbers = {self.graph.names[node]: node for node in range(len(self.graph))}
         self.counts: Counter[str] = Counter()
         self._by_text: dict[tuple[int, str], set[int]] = {}

@@ -1,5 +1,6 @@
 """Samples rendered from a source when they are asked for: the same that a build would write."""
 
+import itertools
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -97,8 +98,8 @@ class LiveSamples:
             return
         index, splitter = self._source.index(kind), self._options.splitter
         train, test = array("q"), array("q")
-        for position in range(min(len(index), self._options.limit or len(index))):
-            (test if splitter(index[position]) == "test" else train).append(position)
+        for entry in itertools.islice(index, self._options.limit or None):
+            (test if splitter(entry) == "test" else train).append(entry.position)
         self._positions[kind, "train"], self._positions[kind, "test"] = train, test
 
 

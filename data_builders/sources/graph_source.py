@@ -68,9 +68,7 @@ class GraphSource(HasGraph):
         @functools.cache
         def held_out(splitter: Splitter) -> HeldOut:
             indexes = (self.index("node"), self.index("edge"))
-            return HeldOut(
-                *(np.array([splitter(index[i]) == "test" for i in range(len(index))], dtype=bool) for index in indexes)
-            )
+            return HeldOut(*(np.array([splitter(entry) == "test" for entry in index], dtype=bool) for index in indexes))
 
         return functools.cache(lambda kind, split, splitter: GraphView(self, kind, split, splitter, held_out(splitter)))
 

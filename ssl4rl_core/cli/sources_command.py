@@ -55,7 +55,7 @@ def describe_source(source: Source, splitter: Splitter) -> list[dict[str, Any]]:
     lines = []
     for kind in source.kinds:
         index = source.index(kind)
-        test = sum(splitter(index[position]) == "test" for position in range(len(index)))
+        test = sum(splitter(entry) == "test" for entry in index)
         lines.append(
             {
                 "source": source.name,

@@ -21,8 +21,7 @@ def noise(seed: int, format: str = "JPEG", side: int = 24) -> bytes:
 
 def entries(source: Source) -> list[Entry]:
     """The index of a source of pictures, in order."""
-    index = source.index("image")
-    return [index[position] for position in range(len(index))]
+    return list(source.index("image"))
 
 
 def ids(source: Source) -> list[str]:

@@ -160,7 +160,7 @@ def skips(subject: Subject) -> Iterator[Fault | str]:
             yield from _reason_faults(reasons, f"Skip in {subject.where('transform')} (level {config.level})")
         raise NotRun(f"no odd items to ask about: {error}") from error
     # All of it, whatever it belongs to: what is skipped matters here, and no question.
-    entries = [odd.source.index(odd.task.kind)[at] for at in range(len(odd.source.index(odd.task.kind)))]
+    entries = list(odd.source.index(odd.task.kind))
     for config in odd.configs:
         subject.samples(config, FEW)
         reasons = dict.fromkeys(subject.skipped[config.name], "")
