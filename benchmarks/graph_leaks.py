@@ -22,8 +22,8 @@ from data_builders.sources.graph_source import GraphSource
 from ssl4rl_core import Record, Sample, Skip, Splitter, TaskConfig, parse_configs, registry, render
 from ssl4rl_core.node_attributes import Bags, clip
 from ssl4rl_core.samples import Split
-from ssl4rl_core.testing.graph_questions import ShownGraph, read_question
-from ssl4rl_core.testing.probe import probe_all
+from ssl4rl_core.testing.graph_questions import ShownGraph, degree_features, read_question
+from ssl4rl_core.testing.probe import ProbeResult, probe, probe_all
 
 
 class LeakCheck:
@@ -110,29 +110,6 @@ def render_samples(source: GraphSource, config: TaskConfig, split: Split, count:
             continue
 
 
-def probe_degrees(samples: Iterable[Sample]) -> tuple[int, float, float, float]:
-    """Samples, score and chance of gradient boosting that sees the degree of every lettered node, and a p value."""
-    from scipy.stats import binomtest
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-
-    records = [sample.record for sample in samples]
-    rows = []
-    for record in records:
-        shown = read_question(record.question)
-        degrees = shown.degrees()
-        letters = [degrees[name] for name in "XYABCDEFGHIJKL"]
-        # What two nodes share is structure; how many edges there are in all is degree.
-        rows.append([*letters, max(letters), sum(degrees.values())])
-    target = [record.answer_text for record in records]
-    model = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=15, random_state=0)
-    groups = [record.group for record in records]
-    guesses = cross_val_predict(model, np.array(rows, dtype=float), target, groups=groups, cv=GroupKFold(5))
-    right = int(np.sum(guesses == np.array(target)))
-    chance = max(Counter(target).values()) / len(target)
-    return len(target), right / len(target), chance, float(binomtest(right, len(target), chance, "greater").pvalue)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="as for ssl4rl build: triples:DIR, pyg:Planetoid/Cora?root=DIR")
@@ -178,13 +155,15 @@ def report(check: LeakCheck, found: list[str]) -> None:
 
 
 def probe_samples(sampled: dict[str, list[Sample]]) -> None:
-    for result in probe_all(sampled.values()):
-        print(f"probe   {result.config:22} n {result.n:5}  score {result.score:.3f}  chance {result.chance:.3f}"
+    show("probe", probe_all(sampled.values()))
+    counted = [samples for name, samples in sampled.items() if not name.startswith("attribute-mask")]
+    show("degrees", [probe(samples, degree_features) for samples in counted])
+
+
+def show(what: str, results: Iterable[ProbeResult]) -> None:
+    for result in results:
+        print(f"{what:7} {result.config:22} n {result.n:5}  score {result.score:.3f}  chance {result.chance:.3f}"
               f"  p {result.p_value:.3f}  {'passes' if result.passes else 'LEAKS'}")  # fmt: skip
-    for name, samples in sampled.items():
-        if not name.startswith("attribute-mask"):
-            n, score, chance, p_value = probe_degrees(samples)
-            print(f"degrees {name:22} n {n:5}  score {score:.3f}  chance {chance:.3f}  p {p_value:.3f}")
 
 
 if __name__ == "__main__":
