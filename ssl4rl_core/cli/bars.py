@@ -1,7 +1,16 @@
-"""The progress bar of commands that go through samples."""
+"""The progress bars of commands: of those that go through samples, and of those that go through files."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 def samples_bar(console: Console, *columns: ProgressColumn) -> Progress:
@@ -18,6 +27,21 @@ def samples_bar(console: Console, *columns: ProgressColumn) -> Progress:
         MofNCompleteColumn(),
         *columns,
         TextColumn("samples, {task.fields[rate]} a second"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def bytes_bar(console: Console) -> Progress:
+    """A bar in bytes, shown on terminals only. Its task needs a description."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 import data_builders
 from data_builders.inspection import broken, problems
 from data_builders.manifest import read_manifest
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.bars import bytes_bar
 from ssl4rl_core.cli.tables import JsonOption, chance_text, show
 
 
@@ -50,11 +50,8 @@ def _verify(directory: Path) -> None:
     """Show what is not as it was built, a line each, and end with the error that sums them up."""
     total = sum(shard.bytes for shard in read_manifest(directory).shards)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TextColumn("left"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        step = bar.add_task("", total=total)
+    with bytes_bar(console) as bar:
+        step = bar.add_task("verifying", total=total)
         found = list(problems(directory, lambda size: bar.advance(step, size)))
     if len(found) > 1:
         for problem in found:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 import data_builders
 from data_builders.exporters.hub import Published
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.bars import bytes_bar
 from ssl4rl_core.cli.tables import JsonOption, show
 from ssl4rl_core.errors import Stopped
 
@@ -37,8 +37,8 @@ def push(
     if not console.is_terminal:
         disable_progress_bars()
     try:
-        with _bar(console) as bar:
-            step = bar.add_task("", total=None)
+        with bytes_bar(console) as bar:
+            step = bar.add_task("checking shards", total=None)
 
             def report(checked: int, in_all: int) -> None:
                 bar.update(step, completed=checked, total=in_all)
@@ -53,20 +53,6 @@ def push(
         print(json.dumps(asdict(published), indent=2, ensure_ascii=False))
         return
     _say(published)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("checking shards"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _say(published: Published) -> None:
