@@ -12,6 +12,7 @@ import pytest
 
 from ssl4rl_core import Choice, Draft, Field, ImageItem, ImageParams, Task, registry
 from ssl4rl_core.cli import run
+from ssl4rl_core.cli.tables import show
 from ssl4rl_core.cli.tasks_command import describe_task, list_tasks
 from ssl4rl_core.plugins import Plugin, Registry
 from ssl4rl_core.testing.memory import MemorySource, synthetic_source
@@ -138,6 +139,7 @@ PREVIEW = ["preview", "--out", "never.html"]
         ([*PREVIEW, "turn", "--source", "folder:x", "--split", "dev"], "ssl4rl preview --help"),
         ([*PREVIEW, "turn:hard", "--source", "folder:x", "--level", "all"], "leave out --level"),
         (["report", "no-such-run"], "no-such-run holds no run"),
+        (["report", "runs:key:[red]"], "runs:key:[red] holds no run"),
     ],
 )
 def test_a_wrong_call_is_answered_in_one_line_with_its_mend(arguments, mend, monkeypatch, capsys, tmp_path):
@@ -147,6 +149,12 @@ def test_a_wrong_call_is_answered_in_one_line_with_its_mend(arguments, mend, mon
     shown = capsys.readouterr()
     assert mend in shown.err and shown.err.count("\n") == 1 and shown.out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_shows_its_cells_as_they_are(capsys):
+    cells = ["[bold]", r"\[bold] of photos\[red]", ":key: and :heart:", "[/]"]
+    show([{"cell": cell} for cell in cells], as_json=False)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()[1:]] == cells
 
 
 @pytest.mark.parametrize("out", ["pages", "notes.txt/page.html"])

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from typer.exceptions import TyperException
 
 import ssl4rl_core
+from ssl4rl_core.cli.tables import text_console
 from ssl4rl_core.errors import Ssl4rlError, Stopped, one_line
 from ssl4rl_core.plugins import load_file, registry
 
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     for command in COMMANDS:
         importlib.import_module(f"ssl4rl_core.cli.{command}_command")
     debug = "--debug" in arguments or bool(os.environ.get("SSL4RL_DEBUG"))
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = text_console(stderr=True)
     try:
         files, command = _read_ahead(arguments)
         if command not in COMMANDS and not (command == "" and "--version" in arguments):
@@ -76,23 +76,23 @@ def run(arguments: Sequence[str]) -> int:
         # Without arguments the help has been printed already, and the message is empty.
         if message := error.format_message():
             hint = f"see '{_command_path(error)} --help'"
-            errors.print(f"error: {message.rstrip('.')}; {hint}", style="red", markup=False)
+            errors.print(f"error: {message.rstrip('.')}; {hint}", style="red")
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         errors.print("interrupted")
         return Stopped.exit_code
     except Stopped as stopped:
-        errors.print(str(stopped), markup=False)
+        errors.print(str(stopped))
         return stopped.exit_code
     except Ssl4rlError as error:
         if debug:
             raise
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error}", style="red")
         return error.exit_code
     except Exception as error:
         if debug:
             raise
-        errors.print(f"error: {_unforeseen(error)}", style="red", markup=False)
+        errors.print(f"error: {_unforeseen(error)}", style="red")
         return 1
 
 

@@ -4,11 +4,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.bars import rate, samples_bar
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.testing.audit import MIN_SAMPLES, AuditProgress, Finding, audit
 
 
@@ -31,7 +30,7 @@ def audit_command(
     constant guess, with p < 0.001 and by 3 points or more, the task leaks and the exit code is 1. A second one, on
     traces in the pixels (bytes, JPEG grid, borders, mean colour, sharpness), only warns.
     """
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = text_console(stderr=True)
     with samples_bar(console) as bar:
         step = bar.add_task("", total=None, rate="?")
 

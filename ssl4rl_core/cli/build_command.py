@@ -19,7 +19,7 @@ from data_builders.plan import BuildOptions
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.inspect_command import summary
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.errors import Stopped
 
 _USUAL = BuildOptions()
@@ -81,7 +81,7 @@ def build(
     gone or changed since the build was planned, it stops: put the file back and run it again.
     """
     options = {name: value for name, value in locals().items() if name in BuildOptions.model_fields}
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = text_console(stderr=True)
     try:
         # Standard output is for the summary: Ray prints there when a worker dies, and plugins may.
         with _bar(console) as progress, contextlib.redirect_stdout(sys.stderr):
@@ -97,7 +97,7 @@ def build(
     if not as_json:
         where = open_output(out).where
         hint = "" if "://" in where else f"; what is in it: ssl4rl inspect {shlex.quote(where)}"
-        Console(soft_wrap=True, highlight=False).print(f"\nbuilt in {where}{hint}", markup=False)
+        text_console().print(f"\nbuilt in {where}{hint}")
 
 
 @contextlib.contextmanager

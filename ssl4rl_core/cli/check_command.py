@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, table_console
+from ssl4rl_core.cli.tables import JsonOption, table_console, text_console
 from ssl4rl_core.configs import whole_task
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import load_file, registry
@@ -54,7 +55,7 @@ def check_command(
     asked = found.source(source) if source else None
     subject = Subject(task, asked, level or (), digest_file(type(task)))
     if record_digest:
-        Console(soft_wrap=True, highlight=False).print(f"recorded in {_shown(record(subject))}", markup=False)
+        text_console().print(f"recorded in {_shown(record(subject))}")
         return
     checks = [check for check in CHECKS if not only or check.name in only]
     outcomes = []
@@ -78,13 +79,13 @@ def _show(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         style = _STYLES[outcome.status]
         note = f"\n({outcome.note})" if outcome.note else ""
-        table.add_row(outcome.check, f"[{style}]{outcome.status}[/]", (outcome.about + note).replace("[", "\\["))
+        table.add_row(outcome.check, Text(outcome.status, style), outcome.about + note)
     console.print(table)
     for outcome in outcomes:
         for fault in outcome.faults:
             console.print()
             console.print(outcome.check, style="bold red")
-            console.print(str(fault), markup=False, soft_wrap=True)
+            console.print(str(fault), soft_wrap=True)
 
 
 def _shown(path: Path) -> str:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.samples import Split
 
@@ -186,9 +185,9 @@ def _ask_endpoint(
     served = evaluate_endpoint(Endpoint(url, model, **fields), where, named, **asked)
     if count := sum(served.failed.values()):
         total = count + sum(result.n for result in served.results)
-        errors = Console(stderr=True, soft_wrap=True, highlight=False)
+        errors = text_console(stderr=True)
         text = f"{count} of {total} requests failed and are left out: {failures(served.failed, served.first_said)}"
-        errors.print(text, style="yellow", markup=False)
+        errors.print(text, style="yellow")
     return served.results, served.failed
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 
 import data_builders
@@ -13,7 +12,7 @@ from data_builders.inspection import broken, problems
 from data_builders.manifest import read_manifest
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.bars import bytes_bar
-from ssl4rl_core.cli.tables import JsonOption, chance_text, show
+from ssl4rl_core.cli.tables import JsonOption, chance_text, show, text_console
 
 
 @app.command("inspect")
@@ -37,11 +36,11 @@ def inspect(
     show(summary(lines, as_json=as_json), as_json=as_json)
     if as_json:
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = text_console()
     for sample in shown:
-        console.print(f"\n{sample['config']} {sample['split']}: {sample['item']}", style="bold", markup=False)
-        console.print(sample["question"], markup=False)
-        console.print(f"answer: {sample['answer']}; pictures: {', '.join(sample['pictures']) or 'none'}", markup=False)
+        console.print(f"\n{sample['config']} {sample['split']}: {sample['item']}", style="bold")
+        console.print(sample["question"])
+        console.print(f"answer: {sample['answer']}; pictures: {', '.join(sample['pictures']) or 'none'}")
     if verify:
         console.print("\nall files are there, and what was built")
 
@@ -49,13 +48,13 @@ def inspect(
 def _verify(directory: Path) -> None:
     """Show what is not as it was built, a line each, and end with the error that sums them up."""
     total = sum(shard.bytes for shard in read_manifest(directory).shards)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = text_console(stderr=True)
     with bytes_bar(console) as bar:
         step = bar.add_task("verifying", total=total)
         found = list(problems(directory, lambda size: bar.advance(step, size)))
     if len(found) > 1:
         for problem in found:
-            console.print(problem, markup=False)
+            console.print(problem)
     if found:
         raise broken(directory, found)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.tables import text_console
 from ssl4rl_core.scaffold import Domain, new_task, task_name
 
 
@@ -36,4 +36,4 @@ def new_command(
         f"  ssl4rl check {name}",
         f"  ssl4rl check {name} --record    # before you publish a version",
     ):
-        Console(soft_wrap=True, highlight=False).print(line, markup=False)
+        text_console().print(line)

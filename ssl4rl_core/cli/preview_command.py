@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.tables import text_console
 from ssl4rl_core.preview import preview
 from ssl4rl_core.samples import Split
 
@@ -43,8 +44,8 @@ def preview_command(
             max_side=max_side,
             show_answers=show_answers,
         )
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     for each in previews:
         skipped = ", ".join(f"{number} x {reason}" for reason, number in each.skipped.most_common())
-        console.print(f"{each.config.name}: {len(each.samples)} samples, skipped: {skipped or 'none'}", markup=False)
-    console.print(str(out), markup=False)
+        console.print(f"{each.config.name}: {len(each.samples)} samples, skipped: {skipped or 'none'}")
+    console.print(str(out))

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 
 import data_builders
 from data_builders.exporters.hub import Published
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.bars import bytes_bar
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.errors import Stopped
 
 
@@ -33,7 +32,7 @@ def push(
     """
     from huggingface_hub.utils import disable_progress_bars
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = text_console(stderr=True)
     if not console.is_terminal:
         disable_progress_bars()
     try:
@@ -56,7 +55,7 @@ def push(
 
 
 def _say(published: Published) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     uploaded = published.uploaded
     if published.dry_run:
         rows = [{"file": path, "size": decimal(size), "would be": "uploaded"} for path, size in uploaded.items()]
@@ -66,7 +65,6 @@ def _say(published: Published) -> None:
     console.print(
         f"\n{would}uploaded: {len(uploaded)} files, {decimal(sum(uploaded.values()))}; "
         f"{would}deleted: {len(published.deleted)}; there already: {published.unchanged}",
-        markup=False,
     )
     if not published.dry_run:
-        console.print(f"{published.url}\n\n{published.load}", markup=False)
+        console.print(f"{published.url}\n\n{published.load}")

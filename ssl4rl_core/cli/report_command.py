@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from ssl4rl_core.cli.app import app
+from ssl4rl_core.cli.tables import text_console
 
 
 @app.command("report")
@@ -25,7 +26,7 @@ def report_command(
 
     with Console(stderr=True).status("drawing curves"):
         findings = report(runs, out)
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     for finding in findings:
-        console.print(f"{finding.name}: {finding.verdict}. {' '.join(finding.sentences)}", markup=False)
-    console.print(str(report_path(runs, out)), markup=False)
+        console.print(f"{finding.name}: {finding.verdict}. {' '.join(finding.sentences)}")
+    console.print(str(report_path(runs, out)))

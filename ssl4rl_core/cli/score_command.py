@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.eval_command import show_results
-from ssl4rl_core.cli.tables import JsonOption
+from ssl4rl_core.cli.tables import JsonOption, text_console
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.plugins import registry
 
@@ -49,9 +48,9 @@ def score(
         rows = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in score_rows(scores))
         # A completion may hold half a character, which UTF-8 has no place for; JSON has.
         write_named(out, rows.encode("utf-8", "backslashreplace"))
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = text_console(stderr=True)
     for problem in scores.problems[:_NAMED]:
-        errors.print(f"{file}, line {problem.line}: {problem.reason}", style="yellow", markup=False)
+        errors.print(f"{file}, line {problem.line}: {problem.reason}", style="yellow")
     if scores.problems:
         errors.print(f"{len(scores.problems)} of {len(scores.problems) + len(scores.lines)} lines were not scored")
     if not scores.lines:

@@ -4,10 +4,9 @@ import inspect
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, show
+from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.sources import Source, Splitter
 
@@ -27,7 +26,7 @@ def sources(
     if not spec:
         show(list_sources(found), as_json=as_json)
     elif spec in found.sources and not as_json:
-        Console(highlight=False, soft_wrap=True).print(inspect.getdoc(found.sources[spec]) or "", markup=False)
+        text_console().print(inspect.getdoc(found.sources[spec]) or "")
     else:
         lines = describe_source(found.source(spec), Splitter(test_fraction))
         if not as_json:

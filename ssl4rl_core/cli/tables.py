@@ -31,10 +31,15 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", e
     console.print(table)
 
 
+def text_console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is, in lines as long as they are: no bracket is markup, and `:key:` no emoji."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 def table_console() -> Console:
     """A console that folds nothing in a pipe, where whoever reads looks for whole lines."""
     piped = not Console().is_terminal and "COLUMNS" not in os.environ
-    return Console(width=_UNCUT if piped else None, highlight=False)
+    return Console(width=_UNCUT if piped else None, highlight=False, markup=False, emoji=False)
 
 
 def chance_text(chance: float | None) -> str:
@@ -43,5 +48,4 @@ def chance_text(chance: float | None) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
-    return text.replace("[", "\\[")
+    return f"{value:.3g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)

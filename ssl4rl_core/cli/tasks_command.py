@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.tables import JsonOption, chance_text, show
+from ssl4rl_core.cli.tables import JsonOption, chance_text, show, text_console
 from ssl4rl_core.configs import whole_task
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.tasks import Task
@@ -33,7 +33,7 @@ def tasks(
     broken = [plugin.distribution for plugin in found.plugins if plugin.error]
     if broken:
         note = f"left out, see 'ssl4rl plugins': {', '.join(broken)}"
-        Console(stderr=True, soft_wrap=True).print(note, style="yellow", markup=False, highlight=False)
+        text_console(stderr=True).print(note, style="yellow")
 
 
 def list_tasks(found: Registry) -> list[dict[str, Any]]:
@@ -79,9 +79,9 @@ def _show_task(task: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(task, indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"{task['name']} {task['version']} ({task['domain']}), from {task['plugin']}", style="bold")
-    console.print(task["about"], markup=False)
+    console.print(task["about"])
     console.print()
     show([{**param, "default": _text(param["default"])} for param in task["params"]], as_json=False, empty="no params")
     console.print()
