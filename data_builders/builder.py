@@ -17,7 +17,7 @@ from data_builders.shards import finished_units
 from data_builders.units import Worker
 from ssl4rl_core.configs import TaskConfig
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
-from ssl4rl_core.plugins import load_file, registry
+from ssl4rl_core.plugins import HERE, load_file, registry
 from ssl4rl_core.rendering import check_sides
 from ssl4rl_core.sources import Source
 
@@ -105,7 +105,7 @@ def _configs(tasks: Sequence[str | TaskConfig], workers: int, engine: str, alone
     configs = as_configs(tasks)
     for config in configs:
         name = config.task.name
-        known = registry().tasks.get(name) is config.task and registry().origin("task", name) != "(registered here)"
+        known = registry().tasks.get(name) is config.task and registry().origin("task", name) != HERE
         if not alone and not known:
             raise UsageError(
                 f"task {name} is known in this process only: build with workers=1 and the local engine, or put it "

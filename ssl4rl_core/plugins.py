@@ -44,6 +44,8 @@ from ssl4rl_core.sources import Source
 from ssl4rl_core.tasks import Task
 
 T = TypeVar("T")
+HERE = "(registered here)"
+"""The distribution of tasks that `register` made known in this process, and in no other."""
 
 
 @dataclass
@@ -70,7 +72,12 @@ class Registry:
         """Unpackaged plugins, as given to `load_file`; worker processes load them again."""
         self._commands: list[tuple[Plugin, pluggy.PluginManager]] = []
         self._origin: dict[tuple[str, str], str] = {}
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, dict[str, Any]] = {
+            "task": self.tasks,
+            "source": self.sources,
+            "format": self.formats,
+            "exporter": self.exporters,
+        }
 
     def task(self, name: str) -> Task:
         """The task of this name.
@@ -140,13 +147,13 @@ class Registry:
                     self.add_task(task, plugin)
                 for source in _brought(manager, module, "ssl4rl_sources"):
                     _check_class(source, Source, "ssl4rl_sources")
-                    self._add(self.sources, "source", source.scheme, source, plugin)
+                    self._add("source", source.scheme, source, plugin)
                 for response_format in _brought(manager, module, "ssl4rl_formats"):
                     _check_class(response_format, ResponseFormat, "ssl4rl_formats")
-                    self._add(self.formats, "format", response_format.name, response_format(), plugin)
+                    self._add("format", response_format.name, response_format(), plugin)
                 for exporter in _brought(manager, module, "ssl4rl_exporters"):
                     _check_class(exporter, Exporter, "ssl4rl_exporters")
-                    self._add(self.exporters, "exporter", exporter.name, exporter(), plugin)
+                    self._add("exporter", exporter.name, exporter(), plugin)
         except _PluginFailure as failure:
             plugin.error = str(failure)
             self._forget(plugin)
@@ -157,7 +164,7 @@ class Registry:
         _check_class(task, Task, "ssl4rl_tasks")
         if problems := task.problems():
             raise Ssl4rlError(f"{task.__name__}: " + "; ".join(problems))
-        self._add(self.tasks, "task", task.name, task(), plugin)
+        self._add("task", task.name, task(), plugin)
 
     def add_commands(self, app: Any) -> None:
         """Let plugins add their commands to the command line, a `typer.Typer`; each plugin is asked once."""
@@ -171,11 +178,10 @@ class Registry:
             except _PluginFailure as failure:
                 plugin.error = str(failure)
 
-    def _add(self, known: dict[str, Any], what: str, name: str, value: object, plugin: Plugin) -> None:
-        if name in known:
+    def _add(self, what: str, name: str, value: object, plugin: Plugin) -> None:
+        if name in self._known[what]:
             raise Ssl4rlError(f"{what} {name!r} is already registered by {self._origin[what, name]}")
-        known[name] = value
-        self._known[what] = known
+        self._known[what][name] = value
         self._origin[what, name] = plugin.distribution
         plugin.provides.append(f"{what} {name}")
 
@@ -227,7 +233,7 @@ def found_plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
 
 def register(task: type[Task]) -> None:
     """Make a task class known in this process, as a notebook would."""
-    registry().add_task(task, Plugin(task.__module__, "(registered here)", "-"))
+    registry().add_task(task, Plugin(task.__module__, HERE, "-"))
 
 
 def load_file(path: str | Path) -> None:
