@@ -164,6 +164,8 @@ class Registry:
         _check_class(task, Task, "ssl4rl_tasks")
         if problems := task.problems():
             raise Ssl4rlError(f"{task.__name__}: " + "; ".join(problems))
+        if plugin.distribution == HERE == self.origin("task", task.name):  # a notebook's cell was run again
+            del self.tasks[task.name]
         self._add("task", task.name, task(), plugin)
 
     def add_commands(self, app: Any) -> None:
@@ -232,7 +234,11 @@ def found_plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
 
 
 def register(task: type[Task]) -> None:
-    """Make a task class known in this process, as a notebook would."""
+    """Make a task class known in this process, as a notebook would; registered again, it takes the place of the last.
+
+    Raises:
+        Ssl4rlError: the class is no task, or its name is an installed task's.
+    """
     registry().add_task(task, Plugin(task.__module__, HERE, "-"))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import ssl4rl_core.plugins
 from ssl4rl_core.cli import run
-from ssl4rl_core.errors import UsageError
+from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.plugins import Plugin, Registry
 
 WORKING = """
@@ -258,6 +258,22 @@ def test_a_misspelt_task_is_told_apart_from_one_that_is_not_installed():
     assert "did you mean 'rotation'?" in str(misspelt.value) and "pip install" not in str(misspelt.value)
     with pytest.raises(UsageError, match="pip install ssl4rl-task-colourise may bring it"):
         found.task("colourise")
+
+
+def test_a_task_registered_again_takes_the_place_of_the_last_but_not_of_an_installed_one(monkeypatch):
+    found = Registry()
+    monkeypatch.setattr(ssl4rl_core.plugins, "registry", lambda: found)
+    classes = []
+    for name in ("mine", "mine", "rotation"):
+        scope: dict = {}
+        exec(textwrap.dedent(WORKING.format(task=name)), scope)
+        classes.append(scope["Half"])
+    for task in classes[:2]:
+        ssl4rl_core.register(task)
+    assert type(found.task("mine")) is classes[1]
+    found.add_task(classes[2], Plugin("rotation", "ssl4rl-task-rotation", "1.0"))
+    with pytest.raises(Ssl4rlError, match="'rotation' is already registered by ssl4rl-task-rotation"):
+        ssl4rl_core.register(classes[2])
 
 
 def test_an_interrupt_is_said_in_a_line(monkeypatch, capsys):
