@@ -12,8 +12,7 @@ import yaml
 from data_builders.manifest import Manifest
 from data_builders.plan import BuildOptions, level_of
 from data_builders.sources.extras import extra_of
-from ssl4rl_core.answers import canonical_json
-from ssl4rl_core.configs import TaskConfig
+from ssl4rl_core.configs import TaskConfig, param_text
 from ssl4rl_core.distributions import CORE, installed
 from ssl4rl_core.plugins import registry
 
@@ -156,7 +155,7 @@ def spec(config: TaskConfig) -> str:
     level = level_of(config)
     usual = config.task.levels[level].model_dump(mode="json")
     changes = {
-        param: value if isinstance(value, str) else canonical_json(value)
+        param: param_text(value)
         for param, value in config.params.model_dump(mode="json").items()
         if value != usual[param]
     }

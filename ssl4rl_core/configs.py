@@ -195,6 +195,11 @@ def _given(params_type: type[Params], param: str, text: str) -> object:
     return next((value for value in values if str(value) == text), text)
 
 
+def param_text(value: object) -> str:
+    """A param's value, of JSON, as it stands in a task's spec."""
+    return value if isinstance(value, str) else canonical_json(value)
+
+
 def _slug(value: object) -> str:
     return "".join(c if c.isalnum() else "-" for c in str(value).lower())
 

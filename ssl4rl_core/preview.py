@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl4rl_core.answers import canonical_json
-from ssl4rl_core.configs import TaskConfig, parse_config, parse_configs
+from ssl4rl_core.configs import TaskConfig, param_text, parse_config, parse_configs
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.formats import ResponseFormat
 from ssl4rl_core.pages import Picture, write_page
@@ -153,7 +152,7 @@ def _level(preview: LevelPreview, response_format: ResponseFormat, found: Regist
     return {
         "name": config.level,
         "chance": config.task.chance(config.params),
-        "params": {key: _text(value) for key, value in config.params.model_dump(mode="json").items()},
+        "params": {key: param_text(value) for key, value in config.params.model_dump(mode="json").items()},
         "samples": [_shown(sample, response_format, found) for sample in preview.samples],
         "skipped": preview.skipped.most_common(),
     }
@@ -171,7 +170,3 @@ def _shown(sample: Sample, response_format: ResponseFormat, found: Registry) -> 
         "answer": record.answer_text,
         "completion": response_format.wrap(record.answer_text, "..."),
     }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)

@@ -7,7 +7,7 @@ import typer
 
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import text_console
-from ssl4rl_core.scaffold import Domain, new_task, task_name
+from ssl4rl_core.scaffold import SOURCES, Domain, module_name, new_task, task_name
 
 
 @app.command("new")
@@ -25,14 +25,12 @@ def new_command(
     """
     folder = new_task(name, domain=domain, out=out or "", author=author)
     name = task_name(name)
-    module = f"ssl4rl_task_{name.replace('-', '_')}.py"
-    source = "embedded:photos" if domain == "image" else "networkx:karate"
     for line in (
-        f"{folder} is a working task; make it yours in {module}",
+        f"{folder} is a working task; make it yours in {module_name(name)}.py",
         "",
         "Next steps:",
         f"  pip install -e {folder}",
-        f"  ssl4rl preview {name} --source {source}",
+        f"  ssl4rl preview {name} --source {SOURCES[domain]}",
         f"  ssl4rl check {name}",
         f"  ssl4rl check {name} --record    # before you publish a version",
     ):

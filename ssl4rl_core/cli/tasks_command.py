@@ -8,10 +8,9 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from ssl4rl_core.answers import canonical_json
 from ssl4rl_core.cli.app import app
 from ssl4rl_core.cli.tables import JsonOption, chance_text, show, text_console
-from ssl4rl_core.configs import whole_task
+from ssl4rl_core.configs import param_text, whole_task
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.tasks import Task
 
@@ -83,14 +82,18 @@ def _show_task(task: dict[str, Any], as_json: bool) -> None:
     console.print(f"{task['name']} {task['version']} ({task['domain']}), from {task['plugin']}", style="bold")
     console.print(task["about"])
     console.print()
-    show([{**param, "default": _text(param["default"])} for param in task["params"]], as_json=False, empty="no params")
+    show(
+        [{**param, "default": param_text(param["default"])} for param in task["params"]],
+        as_json=False,
+        empty="no params",
+    )
     console.print()
     show(
         [
             {
                 "level": level,
                 "chance": chance_text(described["chance"]),
-                **{param: _text(value) for param, value in described["params"].items()},
+                **{param: param_text(value) for param, value in described["params"].items()},
             }
             for level, described in task["levels"].items()
         ],
@@ -111,8 +114,3 @@ def _values(info: FieldInfo) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
     limits = [(sign, getattr(rule, name, None)) for rule in info.metadata for name, sign in signs.items()]
     return ", ".join([kind, *(f"{sign} {limit}" for sign, limit in limits if limit is not None)])
-
-
-def _text(value: Any) -> str:
-    """A value as it would be written in a task's name on the command line."""
-    return value if isinstance(value, str) else canonical_json(value)

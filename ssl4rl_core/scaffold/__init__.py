@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Domain = Literal["image", "graph"]
 LONGEST = 40
+SOURCES: dict[Domain, str] = {"image": "embedded:photos", "graph": "networkx:karate"}
+"""What a new task is tried on: nothing is fetched for it."""
 # Names that the task's module imports, which its own classes must not hide, and those that no class can have.
 _TAKEN = {*ssl4rl_core.__all__, "Image", "Transpose", *keyword.kwlist}
 
@@ -67,6 +69,11 @@ def task_name(name: str) -> str:
     return name.removeprefix(PREFIX)
 
 
+def module_name(name: str) -> str:
+    """The module of a task: "frame-order" is in `ssl4rl_task_frame_order`."""
+    return f"ssl4rl_task_{name.replace('-', '_')}"
+
+
 def class_name(name: str) -> str:
     """The class of a task: "frame-order" is `FrameOrder`, and "choice" `ChoiceTask`, since `Choice` is an answer."""
     joined = "".join(word.capitalize() for word in name.split("-"))
@@ -74,7 +81,7 @@ def class_name(name: str) -> str:
 
 
 def _files(name: str, domain: Domain, author: str) -> dict[str, str]:
-    module = f"ssl4rl_task_{name.replace('-', '_')}"
+    module = module_name(name)
     values = {
         "name": name,
         "domain": domain,
@@ -82,7 +89,7 @@ def _files(name: str, domain: Domain, author: str) -> dict[str, str]:
         "class_name": class_name(name),
         "author": " ".join(author.split()),
         "core": _compatible(ssl4rl_core.__version__),
-        "source": {"image": "embedded:photos", "graph": "networkx:karate"}[domain],
+        "source": SOURCES[domain],
     }
     templates = {
         "pyproject.toml": "pyproject.toml.j2",
