@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +84,32 @@ def test_a_task_is_described_with_what_its_params_take_and_its_chance_at_each_le
     }
     assert {level: shown["chance"] for level, shown in described["levels"].items()} == {"easy": 0.25, "hard": 0.125}
     assert described["levels"]["hard"]["params"] == {"min_side": 28, "step": 45, "share": 0.5}
+
+
+def test_a_task_whose_params_lack_a_default_or_hold_what_json_does_not_is_described_all_the_same(monkeypatch, capsys):
+    class Side(Enum):
+        LEFT = "left"
+
+    class OddParams(ImageParams):
+        side: Side = Field(default=Side.LEFT, description="which side")
+        count: int = Field(description="how many")
+
+    class Odd(Task[ImageItem, OddParams]):
+        name, version, levels = "odd", 1, {"easy": OddParams(count=2)}
+
+        def chance(self, params):
+            return 0.5
+
+    monkeypatch.setitem(registry().tasks, "odd", Odd())
+    assert run(["tasks", "odd", "--json"]) == 0
+    params = json.loads(capsys.readouterr().out)["params"]
+    assert {param["param"]: param["default"] for param in params} == {
+        "min_side": 28,
+        "side": "left",
+        "count": "required",
+    }
+    assert run(["tasks", "odd"]) == 0
+    assert "required" in capsys.readouterr().out
 
 
 def test_the_commands_show_the_same_to_people_and_machines(found, monkeypatch, capsys):

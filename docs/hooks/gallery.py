@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_relative_url
 
 from ssl4rl_core import Ssl4rlError, TaskConfig, registry
-from ssl4rl_core.answers import canonical_json
+from ssl4rl_core.configs import param_text
 from ssl4rl_core.pages import percent
 from ssl4rl_core.preview import LevelPreview, sample_some
 from ssl4rl_core.samples import Record
@@ -104,7 +104,7 @@ def _level(preview: LevelPreview, add: Any) -> dict[str, Any]:
     sample = preview.samples[0] if preview.samples else None
     usual = type(config.params)()
     settings = {
-        name: value if isinstance(value, str) else canonical_json(value)
+        name: param_text(value)
         for name, value in config.params.model_dump(mode="json").items()
         if value != getattr(usual, name)
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from ssl4rl_core.cli.app import app
@@ -62,7 +63,7 @@ def describe_task(found: Registry, name: str) -> dict[str, Any]:
         {
             "param": param,
             "values": _values(info),
-            "default": info.get_default(call_default_factory=True),
+            "default": _default(info),
             "description": info.description or "",
         }
         for param, info in task.params_type.model_fields.items()
@@ -99,6 +100,11 @@ def _show_task(task: dict[str, Any], as_json: bool) -> None:
         ],
         as_json=False,
     )
+
+
+def _default(info: FieldInfo) -> Any:
+    """A param's default as a JSON value: "required" where it has none, as `ssl4rl check` will say."""
+    return "required" if info.is_required() else to_jsonable_python(info.get_default(call_default_factory=True))
 
 
 def _first_line(task: Task) -> str:
