@@ -7,7 +7,7 @@ import pytest
 
 from data_builders.sources import pyg
 from data_builders.sources.pyg import PyG, PyGOptions
-from ssl4rl_core import UsageError
+from ssl4rl_core import Ssl4rlError, UsageError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the outside data ../shared/data is absent")
@@ -54,6 +54,14 @@ def test_raw_files_behind_a_link_that_are_replaced_are_read_again(tmp_path: Path
     (store / "raw/edges").write_text("5 6 7 8")
     assert PyG.open("Any/Cora", root=str(root)).fingerprint() != before
     assert len(numbers) == 2 and cached(tmp_path) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_mend(tmp_path: Path, numbers: list[str]):
+    (tmp_path / "Cora/raw").mkdir(parents=True)
+    (tmp_path / "Cora/raw/edges").write_text("5 6 7")
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(Ssl4rlError, match=r"cannot write the arrays .*; set SSL4RL_CACHE to a folder"):
+        PyG.open("Any/Cora", root=str(tmp_path))
 
 
 def test_raw_files_are_found_behind_links_that_may_lead_back(tmp_path: Path, numbers: list[str]):

@@ -26,7 +26,7 @@ from data_builders.sources.class_names import CLASSES
 from data_builders.sources.extras import missing
 from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
-from data_builders.sources.index import cache_folder
+from data_builders.sources.index import CACHE_VARIABLE, cache_folder
 from data_builders.sources.options import LocalFile, SourceOptions
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Labels
@@ -78,10 +78,7 @@ class PyG(GraphSource):
         if arrays is None:
             arrays = _arrays(_load(title, argument, chosen, raw), f"pyg:{where}")
             arrays["used"] = np.array(json.dumps(raw.used))
-            packed = io.BytesIO()
-            np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(cached, packed.getvalue())
+            _keep(cached, arrays)
         graph = _graph(arrays, chosen, CLASSES.get(where.casefold(), ()))
         return cls(graph, f"pyg:{where}", chosen.license, chosen.choice())
 
@@ -100,6 +97,19 @@ def _cached(path: Path, raw: "_RawFiles") -> dict[str, np.ndarray] | None:
         arrays = dict(opened)
     used = json.loads(arrays["used"].item())
     return arrays if all(raw.state(place) == state for place, state in used.items()) else None
+
+
+def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, packed.getvalue())
+    except OSError as error:
+        raise Ssl4rlError(
+            f"cannot write the arrays of a graph to {path.parent}: {error.strerror or error}; "
+            f"set {CACHE_VARIABLE} to a folder with room"
+        ) from error
 
 
 class _RawFiles:
