@@ -13,6 +13,7 @@ from ssl4rl_core.configs import TaskConfig, parse_configs, suggestion
 from ssl4rl_core.distributions import CORE, installed, normal, requirements
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
+from ssl4rl_core.pydantic_errors import first_problem
 from ssl4rl_core.samples import Split
 from ssl4rl_core.sources import Entry, Source, Splitter
 
@@ -63,7 +64,7 @@ class BuildOptions(BaseModel):
             name = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
                 raise UsageError(f"no build option {name!r}{suggestion(name, cls.model_fields)}") from error
-            raise UsageError(f"build option {name}: {first['msg']}, got {first['input']!r}") from error
+            raise UsageError(f"build option {first_problem(error, value=True)}") from error
 
 
 class Unit(BaseModel):
