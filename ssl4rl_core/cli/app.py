@@ -54,7 +54,7 @@ def _options(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly."""
+    """Run one command line and return its exit code: 0 ok, 1 failed, 2 used wrongly, 130 stopped by Ctrl-C."""
     for command in COMMANDS:
         importlib.import_module(f"ssl4rl_core.cli.{command}_command")
     debug = "--debug" in arguments or bool(os.environ.get("SSL4RL_DEBUG"))
