@@ -146,7 +146,7 @@ def read_records(folder: str) -> Iterator[Record]:
     for config in dataset.configs:
         for split in ("train", "test"):
             for number in range(dataset.size(config, split)):
-                yield dataset.sample(config, split, number).record
+                yield dataset.stored(config, split, number).record
 
 
 def report(check: LeakCheck, found: list[str]) -> None:

@@ -25,7 +25,7 @@ def balance(
     samples = BuiltSamples(directory)
     for config in samples.configs:
         size = samples.size(config, "train")
-        answers = Counter(samples.sample(config, "train", index).record.answer_text for index in range(size))
+        answers = Counter(samples.stored(config, "train", index).record.answer_text for index in range(size))
         shares = ", ".join(f"{answer} {count / size:.0%}" for answer, count in answers.most_common(most))
         typer.echo(f"{config}: {shares or 'no samples'}")
 
