@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer_overhead import measure
 
-from data_builders.atomic import write_named
+from ssl4rl_core.atomic import write_named
 
 REPEATS = 3
 

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from supervised import SUPERVISED, supervised
 
 from data_builders import LiveSamples
-from data_builders.atomic import write_named
 from ssl4rl_core import parse_configs, registry
 from ssl4rl_core.answers import load_answer
+from ssl4rl_core.atomic import write_named
 from ssl4rl_core.testing.tiny import tiny_vlm
 from ssl4rl_core.training.grpo import train
 from ssl4rl_core.training.linear_probe import SEEDS, SHOTS

@@ -21,7 +21,7 @@ from study_runs import (
     Run,
 )
 
-from data_builders.atomic import write_named
+from ssl4rl_core.atomic import write_named
 
 Row = Mapping[str, str]
 Wanted = Callable[[Mapping[str, Any]], bool]

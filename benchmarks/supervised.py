@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssl4rl_core.training.intervals import interval
+from ssl4rl_core.intervals import interval
 from ssl4rl_core.training.linear_probe import labelled_pictures
 from ssl4rl_core.training.models import Loaded, load_model
 from ssl4rl_core.training.progress import quietly

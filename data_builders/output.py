@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from data_builders.atomic import is_partial, remove_partials, write_whole
 from data_builders.plan import Unit
 from data_builders.sources.index import cache_folder
+from ssl4rl_core.atomic import is_partial, remove_partials, write_whole
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 
 try:

@@ -9,10 +9,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_builders.atomic import partial_path, write_whole
 from data_builders.encoding import EXTENSIONS, encode
 from data_builders.output import Output
 from data_builders.plan import BuildOptions, Plan, Unit
+from ssl4rl_core.atomic import partial_path, write_whole
 from ssl4rl_core.samples import Sample, Split
 
 # Where more right answers differ than this, counting each tells nobody anything.

@@ -17,12 +17,12 @@ from ssl4rl_core.answers import Angle
 from ssl4rl_core.cli import run as cli
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.formats import AnswerOnly
+from ssl4rl_core.intervals import interval, wilson
 from ssl4rl_core.plugins import Registry, registry
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.tasks import Skip
 from ssl4rl_core.testing.memory import MemorySource, synthetic_picture
 from ssl4rl_core.training.evaluate import Evaluator, Scored, check_any, chosen, summary
-from ssl4rl_core.training.intervals import interval, wilson
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.score import score, score_rows
 from ssl4rl_core.verification import Verdict

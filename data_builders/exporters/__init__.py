@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from data_builders.atomic import partial_path
 from data_builders.exporters.parquet import Parquet
 from data_builders.exporters.verl import Verl
 from data_builders.reader import BuiltSamples
 from data_builders.selection import Selection
+from ssl4rl_core.atomic import partial_path
 from ssl4rl_core.errors import Ssl4rlError, UsageError
 from ssl4rl_core.exporters import Advance, ExportedFile, Exporter
 from ssl4rl_core.hookspecs import hookimpl

@@ -21,13 +21,13 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from data_builders.atomic import write_whole
 from data_builders.sources.class_names import CLASSES
 from data_builders.sources.extras import missing
 from data_builders.sources.files import expanded
 from data_builders.sources.graph_source import GraphSource, read_texts, texts_of
 from data_builders.sources.index import CACHE_VARIABLE, cache_folder
 from data_builders.sources.options import LocalFile, SourceOptions
+from ssl4rl_core.atomic import write_whole
 from ssl4rl_core.errors import Ssl4rlError, UsageError, one_line
 from ssl4rl_core.graph_store import Graph, Labels
 from ssl4rl_core.graphs import clean

@@ -259,7 +259,7 @@ def show_results(results: "Sequence[Result]", *, as_json: bool) -> None:
 
 def write_results(path: Path, results: "Sequence[Result]", config: Mapping[str, object]) -> None:
     """Write results as results.json of a run, and what was asked, by which a report tells runs apart."""
-    from data_builders.atomic import write_named
+    from ssl4rl_core.atomic import write_named
 
     rows = [result.model_dump(mode="json") for result in results]
     text = json.dumps({"runs": rows, "config": _given(config)}, indent=2, ensure_ascii=False)

@@ -35,8 +35,8 @@ def score(
 
     Example: ssl4rl score answers.jsonl --data builds/photos
     """
-    from data_builders.atomic import write_named
     from data_builders.reader import BuiltSamples
+    from ssl4rl_core.atomic import write_named
     from ssl4rl_core.training.rewards import Judge
     from ssl4rl_core.training.score import score as score_file
     from ssl4rl_core.training.score import score_rows

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_builders.atomic import write_named
 from ssl4rl_core import __version__
+from ssl4rl_core.atomic import write_named
 
 if TYPE_CHECKING:
     import jinja2

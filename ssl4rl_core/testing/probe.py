@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import MissingExtra, UsageError
+from ssl4rl_core.intervals import interval
 from ssl4rl_core.samples import Record, Sample
 from ssl4rl_core.testing.significance import SIGNIFICANCE, above_zero, holm, matched
-from ssl4rl_core.training.intervals import interval
 
 if TYPE_CHECKING:
     import numpy as np

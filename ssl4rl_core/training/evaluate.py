@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssl4rl_core.errors import UsageError
+from ssl4rl_core.intervals import interval
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.samples import BalancedSet, Record, Sample, SampleSet, Split
 from ssl4rl_core.tasks import Skip
-from ssl4rl_core.training.intervals import interval
 from ssl4rl_core.training.prompts import Prompter
 from ssl4rl_core.training.rewards import Judge
 from ssl4rl_core.training.run_folder import GROUPS, Result, group_of

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssl4rl_core.configs import suggestion
 from ssl4rl_core.errors import MissingExtra, UsageError
-from ssl4rl_core.training.intervals import interval
+from ssl4rl_core.intervals import interval
 from ssl4rl_core.training.models import Loaded
 from ssl4rl_core.training.progress import Advance
 

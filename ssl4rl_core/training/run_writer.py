@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from data_builders.atomic import write_whole
+from ssl4rl_core.atomic import write_whole
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.evaluate import Outcome, group

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from data_builders.atomic import write_whole
+from ssl4rl_core.atomic import write_whole
 from ssl4rl_core.training.colocated import asked_alike
 from ssl4rl_core.training.curriculum import Curriculum
 from ssl4rl_core.training.prompts import Conversation, Prompter

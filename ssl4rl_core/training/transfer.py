@@ -17,9 +17,9 @@ from pydantic import Field
 from ssl4rl_core.configs import query_values
 from ssl4rl_core.errors import UsageError
 from ssl4rl_core.formats import ResponseFormat
+from ssl4rl_core.intervals import Z, interval, wilson
 from ssl4rl_core.plugins import registry
 from ssl4rl_core.training.evaluate import Evaluator
-from ssl4rl_core.training.intervals import Z, interval, wilson
 from ssl4rl_core.training.linear_probe import (
     DATASETS,
     SHOTS,

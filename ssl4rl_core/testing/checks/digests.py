@@ -74,7 +74,7 @@ def record(subject: Subject) -> Path:
         UsageError: other digests of this version are recorded already, or there is no place to record them.
         Ssl4rlError: the task cannot be rendered.
     """
-    from data_builders.atomic import write_named
+    from ssl4rl_core.atomic import write_named
 
     file, name = subject.digest_file, subject.task.name
     if file is None:
