@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import TextColumn
 
-from ssl4rl_core.cli.bars import rate, samples_bar
+from ssl4rl_core.bars import rate, samples_bar
 
 
 def terminal() -> tuple[io.StringIO, Console]:

@@ -13,17 +13,9 @@ from urllib.parse import quote
 
 import platformdirs
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import MofNCompleteColumn
 
+from ssl4rl_core.bars import bar, bytes_bar
 from ssl4rl_core.errors import Ssl4rlError
 from ssl4rl_core.sources import Entry
 
@@ -281,7 +273,7 @@ UPDATE found SET grp = joined.first FROM (
 
 def _insert(connection: sqlite3.Connection, source: str, scan: Iterable[Found], unique: bool) -> None:
     id = ""
-    with _progress(MofNCompleteColumn()) as progress:
+    with bar(Console(stderr=True), MofNCompleteColumn()) as progress:
         task = progress.add_task(f"looking through {source}", total=None)
 
         def rows() -> Iterator[tuple]:
@@ -308,7 +300,7 @@ def _hash_equal_sizes(connection: sqlite3.Connection, source: str, read: Callabl
     """Fill `digest`, for pictures that are not alone with their size: others have no twin."""
     connection.execute("CREATE TEMP TABLE digests (id TEXT PRIMARY KEY, digest BLOB) WITHOUT ROWID")
     (total,) = connection.execute(f"SELECT coalesce(sum(size), 0) {_EQUAL_SIZES}").fetchone()
-    with _progress(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as progress:
+    with bytes_bar(Console(stderr=True)) as progress:
         task = progress.add_task(f"looking for equal pictures in {source}", total=total)
 
         def digests() -> Iterator[tuple[str, bytes]]:
@@ -334,9 +326,3 @@ def _fingerprint(connection: sqlite3.Connection) -> str:
     for id, size, content in connection.execute("SELECT id, size, digest FROM found ORDER BY id"):
         digest.update(f"{id}\0{size}\0".encode() + (content or b"") + b"\n")
     return digest.hexdigest()
-
-
-def _progress(*columns: ProgressColumn) -> Progress:
-    console = Console(stderr=True)
-    shown = (TextColumn("{task.description}"), BarColumn(), *columns)
-    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ssl4rl_core.bars import rate, samples_bar
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.testing.audit import MIN_SAMPLES, AuditProgress, Finding, audit
 

@@ -16,8 +16,8 @@ from data_builders.encoding import ImageFormat
 from data_builders.layout import Layout
 from data_builders.output import open_output
 from data_builders.plan import BuildOptions
+from ssl4rl_core.bars import rate, samples_bar
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.inspect_command import summary
 from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.errors import Stopped

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from typer.core import TyperGroup
 
+from ssl4rl_core.bars import rate, samples_bar
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.bars import rate, samples_bar
 from ssl4rl_core.cli.tables import JsonOption, show
 from ssl4rl_core.exporters import Exporter
 from ssl4rl_core.plugins import Registry, registry

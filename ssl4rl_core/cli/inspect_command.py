@@ -10,8 +10,8 @@ from rich.filesize import decimal
 import data_builders
 from data_builders.inspection import broken, problems
 from data_builders.manifest import read_manifest
+from ssl4rl_core.bars import bytes_bar
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.bars import bytes_bar
 from ssl4rl_core.cli.tables import JsonOption, chance_text, show, text_console
 
 

@@ -10,8 +10,8 @@ from rich.filesize import decimal
 
 import data_builders
 from data_builders.exporters.hub import Published
+from ssl4rl_core.bars import bytes_bar
 from ssl4rl_core.cli.app import app
-from ssl4rl_core.cli.bars import bytes_bar
 from ssl4rl_core.cli.tables import JsonOption, show, text_console
 from ssl4rl_core.errors import Stopped
 
